@@ -1,0 +1,88 @@
+//! The narrow floor under everything: what the log asks of a directory and of a file. The real
+//! disk ([`real`]), one in memory that can crash, tear and fail ([`memory`]), and the mapping that
+//! readers see ([`map`]).
+//!
+//! Paths are relative to the log's directory, with `/` between parts (`"data/00000000000000000000"`).
+//! Nothing is durable before a sync says so: a file's bytes after [`File::sync`], a name after
+//! [`Disk::sync_dir`] of its directory.
+
+pub mod map;
+pub mod memory;
+pub mod real;
+
+use std::io;
+use std::sync::Arc;
+
+pub use map::Map;
+
+/// One directory.
+pub trait Disk: Send + Sync + 'static {
+    /// Takes the directory's lock, held until the value is dropped.
+    /// `WouldBlock` if another handle, here or in another process, has it.
+    fn lock(&self) -> io::Result<Box<dyn Send + Sync>>;
+
+    /// Files of a subdirectory (`""`: of the directory itself) with their lengths, by name.
+    /// Subdirectories are left out. A missing directory has none.
+    fn list(&self, dir: &str) -> io::Result<Vec<(String, u64)>>;
+
+    /// Makes a subdirectory, and is content if it is there.
+    fn create_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Makes a new file of `len` bytes that read as zeros; `AlreadyExists` if the name is taken.
+    /// No block is allocated: see [`File::allocate`].
+    fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn File>>;
+
+    /// Opens a file to read and write; `NotFound` if there is none.
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
+
+    /// Renames a file, replacing an existing one, in one step.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name. An open file keeps its bytes until it is dropped.
+    fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Makes the names in a directory (`""`: the directory itself) durable.
+    fn sync_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// The file system's size and what is free of it, in bytes.
+    fn space(&self) -> io::Result<Space>;
+}
+
+/// One open file. All methods may be called at once from any thread.
+#[allow(clippy::len_without_is_empty)]
+pub trait File: Send + Sync + 'static {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills `buf` from `at`; `UnexpectedEof` beyond the end.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `at`, within the file's length.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Allocates blocks for `at..at + len`, within the file's length, so that a later write there
+    /// cannot meet a full disk. What reads as zeros goes on to.
+    fn allocate(&self, at: u64, len: u64) -> io::Result<()>;
+
+    /// Makes the file's bytes durable (`fdatasync`).
+    fn sync(&self) -> io::Result<()>;
+
+    /// The first place at or after `at` that may hold bytes other than zero (`SEEK_DATA`); `None`
+    /// if only zeros follow.
+    fn next_data(&self, at: u64) -> io::Result<Option<u64>>;
+
+    /// When it was last written, in milliseconds since 1970.
+    fn modified(&self) -> io::Result<u64>;
+
+    /// Maps the whole file, read-only and shared: what is written later shows in it.
+    fn map(&self) -> io::Result<Arc<Map>>;
+}
+
+/// Room on a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Its size.
+    pub total: u64,
+    /// What is free for us.
+    pub available: u64,
+}

@@ -1,0 +1,146 @@
+//! One error type; each variant is what a caller can do about it, and maps to one C status.
+
+use std::borrow::Cow;
+use std::io;
+
+/// The statuses of the C ABI. Numbers are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+#[allow(missing_docs)] // documented where the header takes them from: ffi/status.rs
+pub enum Status {
+    Ok = 0,
+    Invalid = -1,
+    Config = -2,
+    Version = -3,
+    Stopped = -4,
+    Deadlock = -5,
+    Forked = -6,
+    Locked = -7,
+    TooLarge = -8,
+    Unsupported = -9,
+    Resource = -10,
+    NotLeader = -100,
+    NotReady = -101,
+    Transferring = -102,
+    PendingFull = -103,
+    TimedOut = -104,
+    LeaderLost = -105,
+    TermChanged = -106,
+    ChangePending = -107,
+    NoMember = -108,
+    Rejected = -109,
+    Behind = -110,
+    Compacted = -200,
+    NotCommitted = -201,
+    Io = -300,
+    DiskFull = -301,
+    Corrupt = -302,
+    Failed = -400,
+    Panic = -401,
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A bare answer: the status says it all. The append and read paths use it: it allocates
+    /// nothing.
+    #[error("{0:?}")]
+    Status(Status),
+    /// The call was wrong.
+    #[error("{0}")]
+    Invalid(Cow<'static, str>),
+    /// An option is unknown, or does not take the value.
+    #[error("{0}")]
+    Config(String),
+    /// Files or header do not fit this library; nothing was touched.
+    #[error("{0}")]
+    Version(String),
+    /// Another process, or another handle, has the directory.
+    #[error("the directory is in use by another process or handle")]
+    Locked,
+    /// Memory, threads or descriptors ran out.
+    #[error("{what}: {source}")]
+    Resource {
+        /// What was wanted.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The disk is full.
+    #[error("disk full: {what}: {source}")]
+    DiskFull {
+        /// What was wanted.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The disk failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried, with the file's name.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Bytes on disk that were durable are not what was written.
+    #[error("damaged at position {pos}: {what}")]
+    Corrupt {
+        /// Position in the log, or in the file that `what` names.
+        pos: u64,
+        /// What is wrong there.
+        what: String,
+    },
+}
+
+impl Error {
+    /// The status that the C ABI answers.
+    pub fn status(&self) -> Status {
+        match self {
+            Error::Status(status) => *status,
+            Error::Invalid(_) => Status::Invalid,
+            Error::Config(_) => Status::Config,
+            Error::Version(_) => Status::Version,
+            Error::Locked => Status::Locked,
+            Error::Resource { .. } => Status::Resource,
+            Error::DiskFull { .. } => Status::DiskFull,
+            Error::Io { .. } => Status::Io,
+            Error::Corrupt { .. } => Status::Corrupt,
+        }
+    }
+
+    /// The system's error number, or 0 if the system had no part in it.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Error::Resource { source, .. }
+            | Error::DiskFull { source, .. }
+            | Error::Io { source, .. } => source.raw_os_error().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// An error of the disk while doing `what`; a full disk has a variant of its own.
+    pub fn io(what: impl Into<String>, source: io::Error) -> Error {
+        let what = what.into();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Error::DiskFull { what, source }
+            }
+            _ => Error::Io { what, source },
+        }
+    }
+
+    /// Damage at `pos`.
+    pub fn corrupt(pos: u64, what: impl Into<String>) -> Error {
+        Error::Corrupt { pos, what: what.into() }
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Error {
+        Error::Status(status)
+    }
+}

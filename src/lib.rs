@@ -1,0 +1,9 @@
+//! `libdledger`: a replicated (Raft), memory-mapped commit log as a library with a C ABI.
+//!
+//! C programs include `include/dledger.h`. The modules below are its parts, each of which uses
+//! only those that come after it; they are public for this crate's own tests, benches and tools
+//! and keep no promise of stability.
+
+pub mod disk;
+pub mod error;
+pub mod types;
