@@ -4,6 +4,8 @@
 //! only those that come after it; they are public for this crate's own tests, benches and tools
 //! and keep no promise of stability.
 
+pub mod commitlog;
 pub mod disk;
 pub mod error;
+pub mod options;
 pub mod types;
