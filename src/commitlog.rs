@@ -3,6 +3,3 @@
 
 pub mod control;
 pub mod meta;
-
-#[cfg(test)]
-mod crash;

@@ -2,6 +2,8 @@
 //! text, is checked when it is set, and bears a unit where it has one. What options ask of each
 //! other is checked by [`Options::validate`].
 
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::time::Duration;
@@ -600,6 +602,3 @@ const RECORD_HEADER: u64 = 48;
 /// The presets of `append.max.bytes` and `unsynced.max`.
 const APPEND_MAX: u32 = 4 * MIB as u32;
 const UNSYNCED_MAX: u64 = 16 * MIB;
-
-#[cfg(test)]
-mod tests;

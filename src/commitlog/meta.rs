@@ -1,12 +1,16 @@
 //! The file `meta`: who this member is, its term and vote, the bounds of its log, its member set.
 //! Two copies of one state, each in its own 4 KiB block with a sequence number and a CRC-32.
 //!
-//! Between two calls both copies hold the same state, synced. A store writes one and syncs it, then
-//! the other: a torn write spoils one copy while the other is intact, with the state before (first
-//! write) or the new one (second). So a valid copy is never older than the last completed store,
-//! and the newest valid one is the state. An open ends what a crash left half done by the same
-//! rule: it syncs what it read, then writes over the copy that is *not* the newest. From then on
-//! either block may rot. All of it is allocated at creation: a full disk never stops a vote.
+//! Between two calls both copies hold the same state, durable. A store writes one and syncs it,
+//! then the other: a torn write spoils one copy while the other is intact, with the state before
+//! (first write) or the new one (second). So a valid copy is never older than the last completed
+//! store, and the newest valid one is the state. An open trusts no page cache: it writes what it
+//! read over the copy it read it from, which changes nothing or makes it durable, and then over the
+//! other. So after an open, too, either block may tear or rot. All of it is allocated at creation:
+//! a full disk never stops a vote.
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -119,11 +123,15 @@ impl MetaStore {
     /// there is no such file. A file that is refused is not touched.
     pub fn open(disk: &dyn Disk) -> Result<Option<(MetaStore, Meta)>> {
         let Some((file, newest)) = read_newest(disk)? else { return Ok(None) };
-        // A process that was killed may have left it in the page cache only.
-        file.sync().map_err(|e| Error::io("sync meta", e))?;
-        for (at, _) in COPIES.iter().zip(newest.held).filter(|(_, held)| !held) {
-            write_copy(&*file, &newest.block, *at)?;
+        // A process that was killed, or a sync that failed, may have left it in the page cache
+        // only, where a sync alone may no longer find it. The same bytes over the newest copy tear
+        // nothing; the other one is written when that is safe.
+        for held in [true, false] {
+            for (at, _) in COPIES.iter().zip(newest.held).filter(|(_, is)| *is == held) {
+                write_copy(&*file, &newest.block, *at)?;
+            }
         }
+        disk.sync_dir("").map_err(|e| Error::io("sync the directory", e))?;
         let store = MetaStore { file, sequence: newest.sequence, failed: false };
         Ok(Some((store, newest.meta)))
     }
@@ -480,282 +488,3 @@ const HEADER: usize = 8 + 4 + 4 + 8;
 /// The block's last bytes.
 const CRC: usize = 4;
 const PAYLOAD_MAX: usize = BLOCK - HEADER - CRC;
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::commitlog::crash::CrashDisk;
-
-    fn anchors() -> impl Strategy<Value = Anchor> {
-        any::<(u64, u64, u64, u64, u32, u64)>().prop_map(
-            |(index, pos, raft, term, chain, batch)| Anchor {
-                index: Index(index),
-                pos,
-                raft_index: RaftIndex(raft),
-                term,
-                chain,
-                batch: RaftIndex(batch),
-            },
-        )
-    }
-
-    fn member_sets() -> impl Strategy<Value = MemberSet> {
-        let members = prop::collection::vec(any::<(u64, u64, String)>(), 0..8);
-        let ids = prop::collection::vec(any::<[u64; 4]>(), 0..8);
-        (any::<u64>(), members, ids, any::<bool>()).prop_map(|(at, members, ids, auto_leave)| {
-            let column = |n: usize| ids.iter().map(|row| row[n]).skip(n).collect();
-            MemberSet {
-                raft_index: RaftIndex(at),
-                members: members
-                    .into_iter()
-                    .map(|(id, incarnation, address)| Member { id, incarnation, address })
-                    .collect(),
-                voters: column(0),
-                voters_outgoing: column(1),
-                learners: column(2),
-                learners_next: column(3),
-                auto_leave,
-            }
-        })
-    }
-
-    fn metas() -> impl Strategy<Value = Meta> {
-        let anchors = (anchors(), anchors(), anchors(), prop::option::of(anchors()));
-        let numbers = any::<[u64; 10]>();
-        ("\\PC{0,40}", numbers, anchors, member_sets()).prop_map(|(group, n, a, members)| Meta {
-            group,
-            node: n[0],
-            incarnation: n[1],
-            segment_bytes: n[2],
-            index_bytes: n[3],
-            unsynced_max: n[4],
-            term: n[5],
-            vote: n[6],
-            begin: a.0,
-            durable: a.1,
-            committed: a.2,
-            control_end: n[7],
-            dledger_end: Mark { index: Index(n[8]), pos: n[9] },
-            cut: a.3,
-            members,
-        })
-    }
-
-    fn meta(term: u64) -> Meta {
-        let member = Member { id: 1, incarnation: 7, address: "a:1".into() };
-        let members = MemberSet { members: vec![member], voters: vec![1], ..Default::default() };
-        Meta { group: "g".into(), node: 1, term, vote: 1, members, ..Default::default() }
-    }
-
-    fn open(disk: &CrashDisk) -> Result<Option<Meta>> {
-        Ok(MetaStore::open(disk)?.map(|(_, meta)| meta))
-    }
-
-    fn what(error: Result<Option<Meta>>) -> String {
-        error.unwrap_err().to_string()
-    }
-
-    proptest! {
-        /// What is stored comes back, whatever it is (P4).
-        #[test]
-        fn round_trip(metas in prop::collection::vec(metas(), 1..4)) {
-            let disk = CrashDisk::default();
-            let mut store = MetaStore::create(&disk, &metas[0]).unwrap();
-            for meta in &metas {
-                store.store(meta).unwrap();
-                prop_assert_eq!(MetaStore::read(&disk).unwrap(), Some(meta.clone()));
-            }
-            prop_assert_eq!(open(&disk).unwrap(), metas.last().cloned());
-        }
-
-        /// Arbitrary bytes on disk are an error, never a panic (P19).
-        #[test]
-        fn arbitrary_payloads(payload in prop::collection::vec(any::<u8>(), 0..300)) {
-            let mut out = Out(MAGIC.to_vec());
-            out.u32(VERSION);
-            out.u32(payload.len() as u32);
-            out.u64(1);
-            out.0.extend_from_slice(&payload);
-            decode(&out.0);
-            out.0.resize(BLOCK - CRC, 0);
-            out.u32(crc32fast::hash(&out.0));
-            decode(&out.0);
-            decode(&payload);
-        }
-
-        /// A payload that differs from a real one in a few bytes is an error or another state,
-        /// never a panic, even if its checksum is right.
-        #[test]
-        fn mutated_payloads(
-            meta in metas(),
-            hits in prop::collection::vec((0..BLOCK - CRC, any::<u8>()), 1..4),
-        ) {
-            let mut block = encode(&meta, 1).unwrap();
-            for (at, byte) in hits {
-                block[at] = byte;
-            }
-            let crc = crc32fast::hash(&block[..BLOCK - CRC]);
-            block[BLOCK - CRC..].copy_from_slice(&crc.to_be_bytes());
-            decode(&block);
-        }
-    }
-
-    /// Any single changed byte of a block is noticed (P5), and the other copy serves; once opened,
-    /// the block is whole again, so the other may rot next.
-    #[test]
-    fn bit_rot() {
-        let intact = CrashDisk::default();
-        MetaStore::create(&intact, &meta(5)).unwrap();
-        for at in 0..BLOCK as u64 {
-            for copy in COPIES {
-                let disk = intact.killed();
-                disk.flip(NAME, copy + at, 1 << (at % 8));
-                assert_eq!(open(&disk).unwrap(), Some(meta(5)), "byte {at} of copy {copy}");
-                disk.flip(NAME, BLOCK as u64 - copy + at, 1);
-                assert_eq!(open(&disk).unwrap(), Some(meta(5)), "then of the other");
-            }
-        }
-        let disk = intact.killed();
-        disk.flip(NAME, 100, 1);
-        disk.flip(NAME, BLOCK as u64 + 100, 1);
-        assert!(what(open(&disk)).contains("neither copy is intact"));
-    }
-
-    /// Power cut at every step of a store leaves the state before or the new one, and the new one
-    /// once the store has returned (P4). The same for each step of the open after it (P17), and
-    /// bit rot of either block does not matter after that.
-    #[test]
-    fn power_cut_in_store() {
-        let mut random = fastrand::Rng::with_seed(4);
-        for round in 0..400 {
-            let disk = CrashDisk::default();
-            let mut store = MetaStore::create(&disk, &meta(1)).unwrap();
-            store.store(&meta(2)).unwrap();
-            disk.stop_after(round % 5);
-            let stored = store.store(&meta(3)).is_ok();
-            if !stored {
-                assert_eq!(store.store(&meta(4)).unwrap_err().status(), Status::Failed);
-            }
-            let disk = disk.power_cut(&mut random);
-            let first = MetaStore::read(&disk).unwrap().unwrap();
-            assert!(first == meta(3) || (first == meta(2) && !stored), "{first:?}");
-            disk.stop_after(random.usize(..4));
-            let _ = open(&disk);
-            let disk = disk.power_cut(&mut random);
-            let second = open(&disk).unwrap().unwrap();
-            assert_eq!(second, first);
-            disk.flip(NAME, random.u64(..FILE), 0x10);
-            assert_eq!(open(&disk).unwrap(), Some(second));
-        }
-    }
-
-    /// A state read after a kill is on both copies, durable, before it is believed: no power cut
-    /// and no rot takes it back (P4, scenario 4).
-    #[test]
-    fn what_was_opened_stays() {
-        let mut random = fastrand::Rng::with_seed(5);
-        for round in 0..100 {
-            let disk = CrashDisk::default();
-            let mut store = MetaStore::create(&disk, &meta(1)).unwrap();
-            disk.stop_after(round % 5);
-            let _ = store.store(&meta(2));
-            let disk = disk.killed();
-            let believed = open(&disk).unwrap();
-            let disk = disk.power_cut(&mut random);
-            disk.flip(NAME, random.u64(..FILE), 1);
-            assert_eq!(open(&disk).unwrap(), believed);
-        }
-    }
-
-    /// Power cut while the first file is made leaves no half file under its name (scenario 19).
-    #[test]
-    fn power_cut_in_create() {
-        let mut random = fastrand::Rng::with_seed(6);
-        for round in 0..200 {
-            let disk = CrashDisk::default();
-            disk.stop_after(round % 8);
-            let made = MetaStore::create(&disk, &meta(1)).is_ok();
-            let disk = disk.power_cut(&mut random);
-            match open(&disk).unwrap() {
-                Some(found) => assert_eq!(found, meta(1)),
-                None => {
-                    assert!(!made);
-                    MetaStore::create(&disk, &meta(2)).unwrap();
-                    assert_eq!(open(&disk).unwrap(), Some(meta(2)));
-                }
-            }
-        }
-    }
-
-    /// No room for the file is an error, and leaves none; a store needs none (P8).
-    #[test]
-    fn disk_full() {
-        let disk = CrashDisk::default();
-        disk.room(FILE - 1);
-        let refused = MetaStore::create(&disk, &meta(1)).err().map(|e| e.status());
-        assert_eq!(refused, Some(Status::DiskFull));
-        assert!(open(&disk).unwrap().is_none());
-        disk.room(FILE);
-        MetaStore::create(&disk, &meta(1)).unwrap().store(&meta(2)).unwrap();
-    }
-
-    /// Files of a newer format are refused, untouched, with both versions named (P19).
-    #[test]
-    fn newer_version() {
-        let disk = CrashDisk::default();
-        MetaStore::create(&disk, &meta(1)).unwrap();
-        let mut block = encode(&meta(9), 9).unwrap();
-        block[11] = 2;
-        let crc = crc32fast::hash(&block[..BLOCK - CRC]);
-        block[BLOCK - CRC..].copy_from_slice(&crc.to_be_bytes());
-        disk.open(NAME).unwrap().write_at(&block, 0).unwrap();
-        let (before, steps) = (disk.get(NAME, FILE as usize), disk.steps());
-        let error = open(&disk).unwrap_err();
-        assert_eq!(error.status(), Status::Version);
-        assert!(error.to_string().contains("version 2"), "{error}");
-        assert!(error.to_string().contains("up to 1"), "{error}");
-        assert_eq!((disk.get(NAME, FILE as usize), disk.steps()), (before, steps));
-        // No copy that we could check, but one that says what it is.
-        disk.flip(NAME, 50, 1);
-        disk.flip(NAME, 4096 + 50, 1);
-        assert_eq!(open(&disk).unwrap_err().status(), Status::Version);
-    }
-
-    /// An empty or short file is named as what it is (scenario 19); two states of one number too.
-    #[test]
-    fn not_a_meta_file() {
-        for len in [0, 1, 4096, 8191] {
-            let disk = CrashDisk::default();
-            disk.put(NAME, &[], len);
-            assert!(what(open(&disk)).contains("must have 8192"));
-            let refused = MetaStore::create(&disk, &meta(1)).err().map(|e| e.status());
-            assert_eq!(refused, Some(Status::Invalid), "an existing file is not replaced");
-        }
-        let disk = CrashDisk::default();
-        assert!(open(&disk).unwrap().is_none());
-        let mut both = encode(&meta(1), 1).unwrap();
-        both.extend(encode(&meta(2), 1).unwrap());
-        disk.put(NAME, &both, FILE);
-        assert!(what(open(&disk)).contains("the two copies differ"));
-    }
-
-    /// More members than a block takes are refused before anything is written, and the store goes
-    /// on.
-    #[test]
-    fn too_many_members() {
-        let disk = CrashDisk::default();
-        let mut store = MetaStore::create(&disk, &meta(1)).unwrap();
-        for many in [300, 70_000] {
-            let member = Member { id: 1, incarnation: 1, address: "somewhere:20911".into() };
-            let mut big = meta(2);
-            big.members.members = vec![member; many];
-            let error = store.store(&big).unwrap_err();
-            assert_eq!(error.status(), Status::Invalid);
-            assert!(error.to_string().contains("4068 are allowed"), "{error}");
-        }
-        store.store(&meta(3)).unwrap();
-        assert_eq!(open(&disk).unwrap(), Some(meta(3)));
-    }
-}
