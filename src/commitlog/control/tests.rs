@@ -232,6 +232,25 @@ fn stale_bytes_are_zeroed() {
     assert!(behind.iter().all(|byte| *byte == 0));
 }
 
+/// The same if they were zeroed in the page cache only, because the sync of the zeros failed.
+#[test]
+fn stale_bytes_behind_the_cache() {
+    // The first ends with its sector: what is behind it on disk could follow it.
+    let first = entry(1, 512 - START as usize - ENTRY_HEADER);
+    let disk = MemoryDisk::new();
+    let mut control = create(&disk);
+    control.append(&[first.clone(), entry(2, 0), entry(3, 0)]).unwrap();
+    disk.flip(NAME, START + 3, 1);
+    let (mut control, _) = open(&disk, 0).unwrap();
+    disk.fail_sync(2);
+    assert_eq!(control.append(std::slice::from_ref(&first)).unwrap_err().status(), Status::Io);
+    let disk = disk.restart();
+    let (mut control, entries) = open(&disk, 0).unwrap();
+    assert_eq!(entries, []);
+    control.append(std::slice::from_ref(&first)).unwrap();
+    assert_eq!(found(&disk.crash(&mut |_| 1)), [1]);
+}
+
 /// Entries that were read after a kill or a failed sync are durable, and so is their end: no
 /// power cut takes one back, or brings back what was torn behind it (P1, P7, scenario 10).
 #[test]
