@@ -318,25 +318,19 @@ impl Allocation {
     }
 }
 
-/// Zeroes what may not be zero from `from` to the end of a file, and syncs it if that was
-/// anything.
+/// Writes zeros wherever a file may hold something else, from `from` on, and syncs. Also where it
+/// reads as zeros: after a failed sync the page cache may show zeros that no disk has.
 pub fn zero_data(file: &dyn File, from: u64) -> std::io::Result<()> {
     const STEP: usize = 64 << 10;
     let len = file.len()?;
     let zeros = [0u8; STEP];
-    let mut buf = vec![0u8; STEP];
     let mut at = from;
-    let mut dirty = false;
     while let Some(data) = file.next_data(at)?.filter(|&d| d < len) {
         let n = STEP.min((len - data) as usize);
-        file.read_at(&mut buf[..n], data)?;
-        if buf[..n].iter().any(|&b| b != 0) {
-            file.write_at(&zeros[..n], data)?;
-            dirty = true;
-        }
+        file.write_at(&zeros[..n], data)?;
         at = data + n as u64;
     }
-    if dirty { file.sync() } else { Ok(()) }
+    file.sync()
 }
 
 #[cfg(test)]

@@ -48,12 +48,10 @@ impl CommitLog {
         let begin = self.anchor_before(&first)?;
         self.store_meta(|meta| {
             meta.begin = begin;
-            for bound in [&mut meta.committed, &mut meta.durable] {
-                if bound.raft_index < begin.raft_index {
-                    *bound = begin;
-                }
-            }
+            raise(&mut meta.committed, begin);
+            raise(&mut meta.durable, begin);
         })?;
+        raise(&mut self.flushed, begin);
         let gone = ((pos - self.segments[0].pos) / self.meta.segment_bytes) as usize;
         let mut paths: Vec<String> =
             self.segments[..gone].iter().map(|s| segment::path(s.pos)).collect();
@@ -137,6 +135,16 @@ impl CommitLog {
         } else {
             Err(Error::corrupt((low - 1) * UNIT, format!("no batch begins with record {first}")))
         }
+    }
+}
+
+/// No bound lies before begin; one that names the same record names the place where it is: the
+/// blank before it went with its segment.
+fn raise(bound: &mut Anchor, begin: Anchor) {
+    if bound.raft_index < begin.raft_index {
+        *bound = begin;
+    } else if bound.index == begin.index {
+        bound.pos = begin.pos;
     }
 }
 

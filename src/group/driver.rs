@@ -21,7 +21,7 @@ use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::shared::{Control, Life, Marks, Role, Shared};
 use crate::group::staging::Block;
-use crate::group::waiters::{Event, Slot, lock};
+use crate::group::waiters::{Event, Slot, Token, lock};
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, Index, Mark, RaftIndex};
 
@@ -62,6 +62,8 @@ pub struct Driver {
     stalled: Option<(Output, Vec<LogEntry>)>,
     committed: Anchor,
     marks: Marks,
+    /// What was published when threads were last woken for it.
+    told: Marks,
     /// The leadership whose order is open in staging.
     leading: u64,
     timers: Timers,
@@ -110,6 +112,7 @@ impl Driver {
             stalled: None,
             committed,
             marks,
+            told: marks,
             leading: 0,
             timers: Timers {
                 sync: NEVER,
@@ -420,12 +423,13 @@ impl Driver {
             StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
             StateRole::Follower => Role::Follower,
         };
-        let before = self.marks;
+        let before = self.told;
         self.marks.flushed = self.core.log().flushed().mark();
         self.marks.begin = self.core.log().begin().mark();
         (self.marks.role, self.marks.term) = (role, self.core.term());
         (self.marks.leader, self.marks.ready) = (self.core.leader(), self.core.is_ready());
         self.shared.publish(&self.marks);
+        self.told = self.marks;
         let changed = (before.role, before.term, before.leader, before.ready)
             != (role, self.marks.term, self.marks.leader, self.marks.ready);
         if changed {
@@ -495,37 +499,54 @@ impl Driver {
 
     // ---- what it is asked for ---------------------------------------------------------------
 
-    /// Answers what was asked. True if it was asked to stop, and is done.
+    /// Answers what was asked. True if it was asked to stop, and is done. After an error the rest
+    /// is still there, to be answered as a failed log does.
     fn answer(&mut self, now: u64) -> Result<bool> {
-        let controls = std::mem::take(&mut *lock(&self.shared.controls));
-        let mut over = false;
-        for control in controls {
-            match control {
-                Control::Flush(slot) => self.flush(&slot, now)?,
-                Control::DeletePrefix(index) => self.delete_prefix(index)?,
-                Control::ReadIndex(slot) => {
-                    let (status, index) = self.read_index();
-                    slot.answer(status, index);
-                }
-                Control::ReadIndexAsync(token) => {
-                    let (status, index) = self.read_index();
-                    let event = Event::ReadIndex { token, status, index };
-                    lock(&self.shared.inbox).events.push(event);
-                    self.shared.delivery.ring();
-                }
-                Control::Stop(slot) => {
-                    self.stopping = true;
-                    if self.outstanding > 0 {
-                        lock(&self.shared.controls).push(Control::Stop(slot));
-                        continue;
-                    }
-                    self.stop(now)?;
-                    slot.answer(Status::Ok, Index(0));
-                    over = true;
+        let mut controls = VecDeque::from(std::mem::take(&mut *lock(&self.shared.controls)));
+        while let Some(control) = controls.pop_front() {
+            match self.answer_one(&control, now) {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(error) => {
+                    let mut asked = lock(&self.shared.controls);
+                    asked.push(control);
+                    asked.extend(controls);
+                    return Err(error);
                 }
             }
         }
-        Ok(over)
+        Ok(false)
+    }
+
+    fn answer_one(&mut self, control: &Control, now: u64) -> Result<bool> {
+        match control {
+            Control::Flush(slot) => self.flush(slot, now)?,
+            Control::DeletePrefix(index) => self.delete_prefix(*index)?,
+            Control::ReadIndex(slot) => {
+                let (status, index) = self.read_index();
+                slot.answer(status, index);
+            }
+            Control::ReadIndexAsync(token) => {
+                let (status, index) = self.read_index();
+                self.tell_index(*token, status, index);
+            }
+            Control::Stop(slot) => {
+                self.stopping = true;
+                if self.outstanding > 0 {
+                    lock(&self.shared.controls).push(Control::Stop(slot.clone()));
+                    return Ok(false);
+                }
+                self.stop(now)?;
+                slot.answer(Status::Ok, Index(0));
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn tell_index(&self, token: Token, status: Status, index: Index) {
+        lock(&self.shared.inbox).events.push(Event::ReadIndex { token, status, index });
+        self.shared.delivery.ring();
     }
 
     /// Everything appended is on disk; but what is staged and not taken yet comes first.
@@ -613,12 +634,7 @@ impl Driver {
                 Control::Flush(slot) | Control::ReadIndex(slot) => {
                     slot.answer(Status::Failed, Index(0));
                 }
-                Control::ReadIndexAsync(token) => {
-                    let (status, index) = (Status::Failed, Index(0));
-                    let event = Event::ReadIndex { token, status, index };
-                    lock(&self.shared.inbox).events.push(event);
-                    self.shared.delivery.ring();
-                }
+                Control::ReadIndexAsync(token) => self.tell_index(token, Status::Failed, Index(0)),
                 Control::DeletePrefix(_) => {}
                 Control::Stop(slot) if self.outstanding > 0 => {
                     lock(&self.shared.controls).push(Control::Stop(slot));

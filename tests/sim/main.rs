@@ -1,0 +1,17 @@
+//! The simulator (T1) and the crash points (T2): a whole log in one thread, on a disk in memory
+//! that crashes, tears, fails and fills, with a clock that is turned by hand. One seed is one run,
+//! and the same run each time.
+//!
+//! `SIM_SEEDS=100000 cargo test --release --test sim` runs more of them; `SIM_FIRST=17 SIM_SEEDS=1`
+//! runs one again; `SIM_TRACE=1` prints what happens in it.
+
+mod crash_points;
+mod model;
+mod plants;
+mod seeds;
+mod world;
+
+/// A number from the environment.
+fn number(name: &str, preset: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(preset)
+}
