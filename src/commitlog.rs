@@ -114,8 +114,13 @@ pub struct CommitLog {
     controls_written: RaftIndex,
     /// Segments with bytes that no sync has covered.
     unsynced: Vec<Arc<Segment>>,
-    /// Names in `data/` that no sync has covered.
-    unsynced_names: bool,
+    /// Segments that are being synced elsewhere: not on disk until that comes back.
+    syncing: Vec<Arc<Segment>>,
+    /// Segments brought into use; how many of their names a sync has covered, and how many one
+    /// elsewhere is about to.
+    rolls: u64,
+    rolls_synced: u64,
+    rolls_syncing: u64,
     /// Bytes read by recovery, for the curious.
     recovery_read: u64,
     allocating: work::Allocating,
@@ -170,9 +175,10 @@ impl CommitLog {
 
     /// Makes all that was written durable: one sync per data file touched.
     pub fn sync(&mut self) -> Result<()> {
-        for segment in &self.unsynced {
+        for segment in self.syncing.iter().chain(&self.unsynced) {
             segment.file.sync().map_err(|e| Error::io(segment::path(segment.pos), e))?;
         }
+        self.syncing.clear();
         self.unsynced.clear();
         self.sync_names()?;
         self.flushed = self.end;
@@ -369,7 +375,7 @@ impl CommitLog {
         };
         let path = segment::path(pos);
         self.disk.rename(&spare.path, &path).map_err(|e| Error::io(&*path, e))?;
-        self.unsynced_names = true;
+        self.rolls += 1;
         let segment =
             Segment { pos, bytes: self.meta.segment_bytes, file: spare.file, map: spare.map };
         self.segments.push(Arc::new(segment));
@@ -384,11 +390,11 @@ impl CommitLog {
     }
 
     fn sync_names(&mut self) -> Result<()> {
-        if self.unsynced_names && !self.plants.on(Plant::SkipDirectorySync) {
+        if self.rolls > self.rolls_synced && !self.plants.on(Plant::SkipDirectorySync) {
             for dir in ["data", "spare"] {
                 self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
             }
-            self.unsynced_names = false;
+            self.rolls_synced = self.rolls;
         }
         Ok(())
     }

@@ -147,7 +147,7 @@ impl Found {
             for segment in log.segments.iter().filter(|s| s.end() > durable.pos) {
                 segment.file.sync().map_err(|e| Error::io(segment::path(segment.pos), e))?;
             }
-            log.unsynced_names = true;
+            log.rolls += 1;
             log.sync_names()?;
             if let Some(work::Work::Checkpoint(files, _)) = log.checkpoint() {
                 for file in files {
@@ -337,7 +337,10 @@ impl Found {
             flushed: end,
             controls_written: end.raft_index,
             unsynced: Vec::new(),
-            unsynced_names: false,
+            syncing: Vec::new(),
+            rolls: 0,
+            rolls_synced: 0,
+            rolls_syncing: 0,
             recovery_read: self.read,
             allocating: work::Allocating::default(),
             plants,

@@ -49,6 +49,7 @@ impl CommitLog {
         if !gone.is_empty() {
             self.segments.retain(|s| !gone.contains(&s.pos));
             self.unsynced.retain(|s| !gone.contains(&s.pos));
+            self.syncing.retain(|s| !gone.contains(&s.pos));
             self.disk.sync_dir("data").map_err(|e| Error::io("data", e))?;
         }
         if let Some(last) = self.segments.last() {

@@ -195,14 +195,18 @@ impl CommitLog {
         if self.end.raft_index == self.flushed.raft_index {
             return None;
         }
-        let files = std::mem::take(&mut self.unsynced).iter().map(|s| s.file.clone()).collect();
-        let names = std::mem::take(&mut self.unsynced_names);
-        let dirs = if names { vec!["data", "spare"] } else { Vec::new() };
+        self.syncing.append(&mut self.unsynced);
+        let files = self.syncing.iter().map(|s| s.file.clone()).collect();
+        let named = self.rolls > self.rolls_synced;
+        self.rolls_syncing = self.rolls;
+        let dirs = if named { vec!["data", "spare"] } else { Vec::new() };
         Some(Work::Sync(files, dirs, self.end))
     }
 
     /// What was synced elsewhere is on disk.
     pub fn synced_elsewhere(&mut self, anchor: Anchor) {
+        self.syncing.clear();
+        self.rolls_synced = self.rolls_synced.max(self.rolls_syncing);
         if anchor.raft_index > self.flushed.raft_index {
             self.flushed = anchor;
         }

@@ -667,6 +667,9 @@ impl Driver {
 
     /// Starts what is due, and tells when to look again.
     fn timers(&mut self, now: u64) -> Result<u64> {
+        if self.stopping {
+            return Ok(NEVER);
+        }
         self.sync_timer(now);
         self.checkpoint_timer(now);
         self.space_timer(now);

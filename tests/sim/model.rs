@@ -63,7 +63,11 @@ impl Model {
         let end = begin + records.len() as u64;
         assert!(begin <= self.purged, "begin {begin} is above what was purged, {}", self.purged);
         if keeps {
-            assert!(end >= self.fixed, "record {} was acknowledged, the log ends at {end}", self.fixed);
+            assert!(
+                end >= self.fixed,
+                "record {} was acknowledged, the log ends at {end}",
+                self.fixed
+            );
         }
         for (entry, body) in records {
             let Some(known) = self.records.get(&entry.index.0) else {

@@ -286,7 +286,11 @@ impl Run {
                     }
                     let state = open.shared.state();
                     self.note(("open", state));
-                    assert!(state.ready, "a sole voter leads: {state:?}, {:?}", open.shared.failure());
+                    assert!(
+                        state.ready,
+                        "a sole voter leads: {state:?}, {:?}",
+                        open.shared.failure()
+                    );
                     assert_eq!(state.committed, state.end);
                     let records = open.read_all();
                     self.model.found(state.begin.index.0, &records, keeps);

@@ -103,7 +103,11 @@ pub struct Open {
 }
 
 impl Open {
-    pub fn new(disk: &MemoryDisk, clock: &Arc<AtomicU64>, settings: &Settings) -> Result<Open, Error> {
+    pub fn new(
+        disk: &MemoryDisk,
+        clock: &Arc<AtomicU64>,
+        settings: &Settings,
+    ) -> Result<Open, Error> {
         let queue = Queue::default();
         let helper = queue.clone();
         let Parts { shared, mut driver } = open_parts(
@@ -179,7 +183,8 @@ impl Open {
         let mut records = Vec::new();
         let mut index = state.begin.index;
         while index < state.committed.index {
-            let view = self.shared.read(index, &options).unwrap_or_else(|e| panic!("{index}: {e:?}"));
+            let view =
+                self.shared.read(index, &options).unwrap_or_else(|e| panic!("{index}: {e:?}"));
             for entry in view.entries() {
                 let at = (entry.pos + 48 - view.pos()) as usize;
                 let body = view.bytes()[at..at + entry.body_len as usize].to_vec();
