@@ -76,9 +76,9 @@ fn section(frame: &cbindgen::Config, file: &str) -> Result<String, Box<dyn Error
 }
 
 /// Comments of one line on one line, no blank lines within a group of constants, negative
-/// numbers in parentheses: a header is read on a screen.
+/// numbers in parentheses, types by their one name: a header is read on a screen.
 fn tight(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(constant).collect();
+    let lines: Vec<String> = text.lines().map(plain).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let mut out: Vec<String> = Vec::new();
     let mut at = 0;
@@ -108,10 +108,11 @@ fn tight(text: &str) -> String {
     out.join("\n")
 }
 
-fn constant(line: &str) -> String {
+fn plain(line: &str) -> String {
     match line.strip_prefix("#define ").and_then(|define| define.split_once(" -")) {
         Some((name, number)) => format!("#define {name} (-{number})"),
-        None => line.to_owned(),
+        None if line.starts_with("typedef struct") => line.to_owned(),
+        None => line.replace("struct dl_", "dl_"),
     }
 }
 

@@ -35,6 +35,7 @@ pub unsafe extern "C" fn dl_open(
         }
         Waits::Yes.check()?;
         guard::watch_forks()?;
+        tracing::debug!(version = env!("CARGO_PKG_VERSION"), "dl_open");
         options.validate()?;
         let log = Box::new(dl_log(Handle::new(Group::open(options)?)));
         // SAFETY: not NULL, and the caller's to be written.

@@ -234,6 +234,9 @@ enum Entries {
     Many(Vec<dl_entry>),
 }
 
+// SAFETY: they point into the view that is kept beside them, and which may be sent.
+unsafe impl Send for Entries {}
+
 /// The view in C's hands.
 fn pin(view: View, generation: u64, with_entries: bool) -> dl_view {
     let bytes = view.bytes();
@@ -266,7 +269,7 @@ fn pin(view: View, generation: u64, with_entries: bool) -> dl_view {
     dl_view { entries: entries.as_ptr(), count: entries.len(), r#priv: kept, ..shown }
 }
 
-fn keep<T>(what: T, generation: u64) -> [*mut c_void; 2] {
+fn keep<T: Send>(what: T, generation: u64) -> [*mut c_void; 2] {
     [Box::into_raw(Box::new(Kept { generation, what })).cast(), null_mut()]
 }
 
