@@ -272,7 +272,7 @@ typedef struct dl_view {
     size_t len;
     uint64_t pos;
     /** NULL from dl_read_pos(). */
-    const struct dl_entry *entries;
+    const dl_entry *entries;
     size_t count;
     /** Where to go on reading. */
     uint64_t next_index;
@@ -306,13 +306,13 @@ typedef struct dl_state {
     uint64_t leader_id;
     uint64_t term;
     /** Kept: begin.index <= i. */
-    struct dl_mark begin;
+    dl_mark begin;
     /** Readable: i < committed.index. */
-    struct dl_mark committed;
+    dl_mark committed;
     /** On this member's disk: i < flushed.index. */
-    struct dl_mark flushed;
+    dl_mark flushed;
     /** Appended: i < end.index. */
-    struct dl_mark end;
+    dl_mark end;
 } dl_state;
 
 /* ---- Configuration ----------------------------------------------------------------------- */
@@ -329,14 +329,14 @@ typedef void (*dl_option_fn)(void *user_data,
                              int changes_live);
 
 /** header_version: DL_VERSION.  NULL if this header is newer than the library. */
-DL_API struct dl_config *dl_config_new(uint32_t header_version) DL_NOEXCEPT;
+DL_API dl_config *dl_config_new(uint32_t header_version) DL_NOEXCEPT;
 
 /** NULL is accepted. */
-DL_API void dl_config_free(struct dl_config *cfg) DL_NOEXCEPT;
+DL_API void dl_config_free(dl_config *cfg) DL_NOEXCEPT;
 
 /** Sets one option by text.  Checked at once: DL_E_CONFIG, and *err says what is allowed. */
 DL_API
-dl_status dl_config_set(struct dl_config *cfg,
+dl_status dl_config_set(dl_config *cfg,
                         const char *key,
                         const char *value,
                         dl_error *err)
@@ -362,12 +362,12 @@ typedef struct dl_log dl_log;
 DL_API
 DL_NODISCARD
 dl_status dl_open(const dl_config *cfg,
-                  struct dl_log **out,
+                  dl_log **out,
                   dl_error *err)
 DL_NOEXCEPT;
 
 /** Listens and joins the cluster.  Does not wait for a leader.  Once in the life of a handle. */
-DL_API DL_NODISCARD dl_status dl_start(struct dl_log *log, dl_error *err) DL_NOEXCEPT;
+DL_API DL_NODISCARD dl_status dl_start(dl_log *log, dl_error *err) DL_NOEXCEPT;
 
 /**
  * Leaves: refuses new appends with DL_E_STOPPED, waits up to timeout_ms for appends in flight,
@@ -379,18 +379,18 @@ DL_API DL_NODISCARD dl_status dl_start(struct dl_log *log, dl_error *err) DL_NOE
  * Twice is harmless.  DL_E_TIMED_OUT: stopped as well, but some outcomes are unknown, or the
  * last sync is not over (the lock is then kept).  In a callback or hook: DL_E_DEADLOCK.  [waits]
  */
-DL_API dl_status dl_stop(struct dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
+DL_API dl_status dl_stop(dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
 
 /**
  * Frees the handle; stops it first if need be, with timeout 0.  The one function that must not
  * run at the same time as another on this handle.  Views and pinned segments outlive it.  In a
  * callback or hook it does nothing.
  */
-DL_API void dl_close(struct dl_log *log) DL_NOEXCEPT;
+DL_API void dl_close(dl_log *log) DL_NOEXCEPT;
 
 /** Changes an option of an open log; only those that dl_options() calls live. */
 DL_API
-dl_status dl_set(struct dl_log *log,
+dl_status dl_set(dl_log *log,
                  const char *key,
                  const char *value,
                  dl_error *err)
@@ -525,7 +525,7 @@ DL_NODISCARD
 dl_status dl_append_async(dl_log *log,
                           const void *body,
                           size_t len,
-                          const struct dl_append_opts *opts,
+                          const dl_append_opts *opts,
                           dl_entry *out,
                           dl_append_fn fn,
                           void *user_data)
@@ -540,9 +540,9 @@ DL_NOEXCEPT;
 DL_API
 DL_NODISCARD
 dl_status dl_append_batch_async(dl_log *log,
-                                const struct dl_bytes *bodies,
+                                const dl_bytes *bodies,
                                 size_t n,
-                                const struct dl_append_opts *opts,
+                                const dl_append_opts *opts,
                                 dl_entry *out,
                                 dl_append_fn fn,
                                 void *user_data)
@@ -554,7 +554,7 @@ DL_NODISCARD
 dl_status dl_append(dl_log *log,
                     const void *body,
                     size_t len,
-                    const struct dl_append_opts *opts,
+                    const dl_append_opts *opts,
                     dl_entry *out)
 DL_NOEXCEPT;
 
@@ -600,7 +600,7 @@ typedef struct dl_read_opts {
 DL_API
 dl_status dl_read(dl_log *log,
                   uint64_t index,
-                  const struct dl_read_opts *opts,
+                  const dl_read_opts *opts,
                   dl_view *out)
 DL_NOEXCEPT;
 
@@ -712,7 +712,7 @@ typedef struct dl_member {
 } dl_member;
 
 /** Called for one member; *m is valid for that call. */
-typedef void (*dl_member_fn)(void *user_data, const struct dl_member *m);
+typedef void (*dl_member_fn)(void *user_data, const dl_member *m);
 
 /**
  * To node_id, or with 0 to the best voter.  Leader only.  With timeout_ms 0 it begins and
@@ -731,7 +731,7 @@ DL_NOEXCEPT;
  */
 DL_API
 dl_status dl_change_members(dl_log *log,
-                            const struct dl_change *changes,
+                            const dl_change *changes,
                             size_t n,
                             uint32_t timeout_ms,
                             dl_error *err)
@@ -758,7 +758,7 @@ typedef struct dl_metric {
 } dl_metric;
 
 /** Called for one metric; *m is valid for that call. */
-typedef void (*dl_metric_fn)(void *user_data, const struct dl_metric *m);
+typedef void (*dl_metric_fn)(void *user_data, const dl_metric *m);
 
 /**
  * With callbacks=poll: runs callbacks that are due, here, and waits up to timeout_ms for the

@@ -1,8 +1,8 @@
 //! The C ABI. The public items of the files below, with their comments, are the header
 //! `include/dledger.h`: each file is one section of it, and the rules at its top hold here.
 //!
-//! Every exported function runs inside [`guard`]: no panic leaves it, misuse gives a status. What
-//! C gave us is called through [`callback`] only. Beside these, `handle`, `sized` and `text` turn
+//! Every exported function runs inside `guard`: no panic leaves it, misuse gives a status. What
+//! C gave us is called through `callback` only. Beside these, `handle`, `sized` and `text` turn
 //! pointers into references; nothing else here is more than a translation.
 #![allow(unsafe_code)] // one of the two places; the other is disk/map.rs
 #![allow(non_camel_case_types)] // C names

@@ -4,6 +4,8 @@
 //!
 //! And what only the finished library shows: its symbols, its soname, its flags.
 
+#![allow(clippy::unwrap_used)] // a test
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};

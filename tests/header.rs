@@ -1,7 +1,9 @@
 //! The committed header is what the source says, and what it says in text is true: the version,
 //! the keys of options. The compiler compares the rest, see `ffi-tests/contract.c`.
 
-use std::path::{Path, PathBuf};
+#![allow(clippy::unwrap_used)] // a test
+
+use std::path::Path;
 use std::{env, fs};
 
 use dledger::options::OPTIONS;
@@ -9,12 +11,12 @@ use dledger::options::OPTIONS;
 /// `include/dledger.h` is generated from `src/ffi` and `cbindgen.toml`, and never edited.
 #[test]
 fn the_committed_header_is_the_generated_one() {
-    let generated = fs::read_to_string(Path::new(env!("OUT_DIR")).join("dledger.h"))
-        .expect("the build generates a header; see its warnings");
+    let generated = generated();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/dledger.h");
     if env::var_os("DLEDGER_BLESS").is_some() {
-        fs::write(header_path(), &generated).unwrap();
+        fs::write(&path, &generated).unwrap();
     }
-    let committed = fs::read_to_string(header_path()).unwrap_or_default();
+    let committed = fs::read_to_string(&path).unwrap_or_default();
     let mut lines = generated.lines().zip(committed.lines()).enumerate();
     let first = lines.find(|(_, (new, old))| new != old);
     assert!(
@@ -27,7 +29,7 @@ fn the_committed_header_is_the_generated_one() {
 /// The numbers in `cbindgen.toml` follow the crate's.
 #[test]
 fn the_headers_version_is_the_crates() {
-    let header = header();
+    let header = generated();
     for part in ["MAJOR", "MINOR", "PATCH"] {
         let line = format!("#define DL_VERSION_{part} ");
         let number = header.lines().find_map(|l| l.strip_prefix(&line)).unwrap();
@@ -43,7 +45,7 @@ fn the_headers_version_is_the_crates() {
 /// Each key of the header is an option, under one name only. (`dl_options()` has more.)
 #[test]
 fn the_headers_keys_are_options() {
-    let header = header();
+    let header = generated();
     let lines = header.lines().filter(|line| line.starts_with("#define DL_OPT_"));
     let mut keys: Vec<&str> = lines.map(|line| line.split('"').nth(1).unwrap()).collect();
     assert_eq!(keys.len(), 24);
@@ -55,10 +57,8 @@ fn the_headers_keys_are_options() {
     assert_eq!(keys.len(), 24);
 }
 
-fn header() -> String {
-    fs::read_to_string(header_path()).unwrap()
-}
-
-fn header_path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("include/dledger.h")
+/// What the build made of the source. (The committed one may just be being written.)
+fn generated() -> String {
+    fs::read_to_string(Path::new(env!("OUT_DIR")).join("dledger.h"))
+        .expect("the build generates a header; see its warnings")
 }

@@ -82,7 +82,10 @@ impl Handle {
 ///
 /// # Safety
 /// `log` is NULL or came from dl_open, and dl_close does not take it within `'a`.
-pub(super) unsafe fn get<'a>(log: *mut dl_log, waits: Waits) -> std::result::Result<&'a Handle, Status> {
+pub(super) unsafe fn get<'a>(
+    log: *mut dl_log,
+    waits: Waits,
+) -> std::result::Result<&'a Handle, Status> {
     // SAFETY: the caller's promise.
     let Some(dl_log(handle)) = (unsafe { log.as_ref() }) else { return Err(Status::Invalid) };
     if handle.generation != guard::generation() {
