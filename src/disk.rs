@@ -9,6 +9,8 @@
 pub mod map;
 pub mod memory;
 pub mod real;
+#[cfg(test)]
+mod suite;
 
 use std::io;
 use std::sync::Arc;

@@ -94,6 +94,9 @@ pub enum Error {
         /// What is wrong there.
         what: String,
     },
+    /// A bug in this library, caught.
+    #[error("{0}")]
+    Bug(String),
 }
 
 impl Error {
@@ -109,6 +112,7 @@ impl Error {
             Error::DiskFull { .. } => Status::DiskFull,
             Error::Io { .. } => Status::Io,
             Error::Corrupt { .. } => Status::Corrupt,
+            Error::Bug(_) => Status::Panic,
         }
     }
 

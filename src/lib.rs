@@ -4,6 +4,15 @@
 //! only those that come after it; they are public for this crate's own tests, benches and tools
 //! and keep no promise of stability.
 
+pub mod group;
+
+pub mod consensus;
+
+pub mod commitlog;
+
 pub mod disk;
+
 pub mod error;
+pub mod options;
+pub mod plant;
 pub mod types;

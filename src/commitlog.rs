@@ -1,0 +1,488 @@
+//! The log on one member's disk: data segments, their derived units, Raft's own entries and the
+//! bounds between them. It knows neither Raft nor threads nor clocks; the group above decides what
+//! is written and when it is synced.
+//!
+//! Invariants: `begin <= committed <= end` and `flushed <= end`, as anchors of Raft entries; zeros
+//! follow the last record; there is never a data segment without a record.
+
+pub mod control;
+pub mod import;
+pub mod index;
+pub mod meta;
+pub mod read;
+pub mod record;
+pub mod recover;
+pub mod retention;
+pub mod scan;
+pub mod segment;
+pub mod truncate;
+pub mod work;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::commitlog::control::{Control, ControlEntry, ControlKind};
+use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, Units, batch_slot};
+use crate::commitlog::meta::{MemberSet, Meta, MetaStore};
+use crate::commitlog::read::Reader;
+use crate::commitlog::segment::{Segment, Shelf};
+use crate::commitlog::work::Spare;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::plant::{Plant, Plants};
+use crate::types::{Anchor, Index, RaftIndex};
+
+/// What a directory is given at its birth, and must have ever after.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    /// The cluster's name.
+    pub group: String,
+    /// This member.
+    pub node: u64,
+    /// A number that no other life of this member has.
+    pub incarnation: u64,
+    /// Length of a data segment.
+    pub segment_bytes: u64,
+    /// Length of an index file.
+    pub index_bytes: u64,
+    /// Position of the first record; only looked at for a new directory.
+    pub begin_pos: u64,
+    /// Most bytes between two syncs; may change from open to open.
+    pub unsynced_max: u64,
+    /// The first member set; only looked at for a new directory.
+    pub members: MemberSet,
+    /// Cut back to what is there when files of the tail are missing, instead of refusing.
+    pub clamp_missing_tail: bool,
+    /// Deliberate mistakes.
+    pub plants: Plants,
+}
+
+/// One Raft entry to write.
+pub enum LogEntry {
+    /// No-op or membership.
+    Control(ControlEntry),
+    /// Records.
+    Batch(Batch),
+}
+
+/// A sealed batch. Its bytes lie in the buffer that comes with it.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its Raft index.
+    pub raft_index: RaftIndex,
+    /// Its Raft term.
+    pub term: u64,
+    /// How many records.
+    pub count: u32,
+    /// The first of them.
+    pub first: Index,
+    /// Position of the first of them.
+    pub pos: u64,
+    /// chainCrc of the last of them.
+    pub chain: u32,
+    /// Where its bytes are in the buffer.
+    pub bytes: Range<usize>,
+}
+
+/// How far an appender may go before more is allocated: both bounds are exclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// The end of the last segment there is, spares included.
+    pub pos: u64,
+    /// The first record without an index unit, or that could be left without a batch unit.
+    pub index: Index,
+}
+
+/// The log of one member, its writer's side.
+pub struct CommitLog {
+    disk: Arc<dyn Disk>,
+    meta_store: MetaStore,
+    meta: Meta,
+    control: Control,
+    /// Contents of membership entries in the log, by Raft index. No-ops have none.
+    memberships: BTreeMap<RaftIndex, Vec<u8>>,
+    segments: Vec<Arc<Segment>>,
+    spares: VecDeque<Spare>,
+    spares_made: u64,
+    index: Units,
+    batches: Units,
+    reader: Arc<Reader>,
+    end: Anchor,
+    flushed: Anchor,
+    /// The last control entry in the file: a write that met a full disk is tried again as a whole.
+    controls_written: RaftIndex,
+    /// Segments with bytes that no sync has covered.
+    unsynced: Vec<Arc<Segment>>,
+    /// Names in `data/` that no sync has covered.
+    unsynced_names: bool,
+    /// Bytes read by recovery, for the curious.
+    recovery_read: u64,
+    allocating: work::Allocating,
+    plants: Plants,
+    index_buf: Vec<u8>,
+    batch_buf: Vec<u8>,
+}
+
+impl CommitLog {
+    /// Behind the last Raft entry that was written.
+    pub fn end(&self) -> Anchor {
+        self.end
+    }
+
+    /// Behind the last Raft entry that is on this disk for good.
+    pub fn flushed(&self) -> Anchor {
+        self.flushed
+    }
+
+    /// Before the first record that is kept.
+    pub fn begin(&self) -> Anchor {
+        self.meta.begin
+    }
+
+    /// The durable state beside the records.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The readers' side.
+    pub fn reader(&self) -> Arc<Reader> {
+        self.reader.clone()
+    }
+
+    /// Bytes that recovery read from data segments.
+    pub fn recovery_read(&self) -> u64 {
+        self.recovery_read
+    }
+
+    /// Bytes written since the last sync of the data.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.end.pos.saturating_sub(self.flushed.pos)
+    }
+
+    /// Writes Raft entries at the end, in order. Control entries are durable when this returns;
+    /// records are after [`CommitLog::sync`]. `buf` holds the bytes of the batches.
+    pub fn write(&mut self, buf: &[u8], entries: &[LogEntry]) -> Result<()> {
+        self.write_controls(entries)?;
+        self.write_data(buf, entries)?;
+        self.write_units(buf, entries)
+    }
+
+    /// Makes all that was written durable: one sync per data file touched.
+    pub fn sync(&mut self) -> Result<()> {
+        for segment in &self.unsynced {
+            segment.file.sync().map_err(|e| Error::io(segment::path(segment.pos), e))?;
+        }
+        self.unsynced.clear();
+        self.sync_names()?;
+        self.flushed = self.end;
+        Ok(())
+    }
+
+    /// Makes term and vote durable, together.
+    pub fn set_vote(&mut self, term: u64, vote: u64) -> Result<()> {
+        self.store_meta(|meta| (meta.term, meta.vote) = (term, vote))
+    }
+
+    /// Notes the bounds of a finished checkpoint: `durable` and its derived units are on disk, and
+    /// `committed` was agreed.
+    pub fn checkpointed(&mut self, durable: Anchor, committed: Anchor) -> Result<()> {
+        if durable.raft_index <= self.meta.durable.raft_index
+            && committed.raft_index <= self.meta.committed.raft_index
+        {
+            return Ok(());
+        }
+        let control_end = self.control.end();
+        self.store_meta(|meta| {
+            if durable.raft_index > meta.durable.raft_index {
+                meta.durable = durable;
+            }
+            let committed = if committed.raft_index > meta.durable.raft_index {
+                meta.durable
+            } else {
+                committed
+            };
+            if committed.raft_index > meta.committed.raft_index {
+                meta.committed = committed;
+            }
+            meta.control_end = control_end;
+        })
+    }
+
+    /// Notes the member set that is valid from its Raft index on.
+    pub fn set_members(&mut self, members: MemberSet) -> Result<()> {
+        self.store_meta(|meta| meta.members = members)
+    }
+
+    /// The anchor just behind a Raft entry of the log; `None` outside `begin..=end`.
+    pub fn anchor(&self, raft_index: RaftIndex) -> Option<Anchor> {
+        let begin = self.meta.begin;
+        if raft_index == begin.raft_index {
+            return Some(begin);
+        }
+        if raft_index == self.end.raft_index {
+            return Some(self.end);
+        }
+        if raft_index < begin.raft_index || raft_index > self.end.raft_index {
+            return None;
+        }
+        if raft_index.0 <= self.meta.dledger_end.index.0 {
+            let unit = IndexUnit::decode(&self.index.get(raft_index.0 - 1)?)?;
+            return Some(import::anchor_behind(&unit));
+        }
+        let unit = self.batch_unit(raft_index)?;
+        if unit.kind == Kind::Batch {
+            let last =
+                IndexUnit::decode(&self.index.get(unit.first.0 + u64::from(unit.count) - 1)?)?;
+            return Some(Anchor {
+                index: unit.first + u64::from(unit.count),
+                pos: last.pos + u64::from(last.size),
+                raft_index,
+                term: unit.term,
+                chain: unit.chain,
+                batch: raft_index,
+            });
+        }
+        let mut batch = raft_index - 1;
+        while batch > begin.raft_index
+            && batch.0 > self.meta.dledger_end.index.0
+            && self.batch_unit(batch)?.kind != Kind::Batch
+        {
+            batch = batch - 1;
+        }
+        let batch = if batch == begin.raft_index { begin.batch } else { batch };
+        Some(Anchor {
+            index: unit.first,
+            pos: unit.pos,
+            raft_index,
+            term: unit.term,
+            chain: unit.chain,
+            batch,
+        })
+    }
+
+    /// The term of a Raft entry in `begin..=end`.
+    pub fn term(&self, raft_index: RaftIndex) -> Option<u64> {
+        if raft_index == self.end.raft_index {
+            return Some(self.end.term);
+        }
+        if raft_index == self.meta.begin.raft_index {
+            return Some(self.meta.begin.term);
+        }
+        if raft_index < self.meta.begin.raft_index || raft_index > self.end.raft_index {
+            return None;
+        }
+        if raft_index.0 <= self.meta.dledger_end.index.0 {
+            let unit = IndexUnit::decode(&self.index.get(raft_index.0 - 1)?)?;
+            return Some(import::raft_term(unit.term));
+        }
+        Some(self.batch_unit(raft_index)?.term)
+    }
+
+    /// What a Raft entry in `begin..=end` is, and the content of a membership entry.
+    pub fn raft_entry(&self, raft_index: RaftIndex) -> Option<(Kind, u64, &[u8])> {
+        if raft_index <= self.meta.begin.raft_index || raft_index > self.end.raft_index {
+            return None;
+        }
+        if raft_index.0 <= self.meta.dledger_end.index.0 {
+            return Some((Kind::Batch, self.term(raft_index)?, &[]));
+        }
+        let unit = self.batch_unit(raft_index)?;
+        let content = self.memberships.get(&raft_index).map_or(&[][..], |c| c);
+        Some((unit.kind, unit.term, content))
+    }
+
+    fn batch_unit(&self, raft_index: RaftIndex) -> Option<BatchUnit> {
+        BatchUnit::decode(&self.batches.get(batch_slot(raft_index))?)
+    }
+
+    fn write_controls(&mut self, entries: &[LogEntry]) -> Result<()> {
+        let controls: Vec<ControlEntry> = entries
+            .iter()
+            .filter_map(|e| match e {
+                LogEntry::Control(c) if c.raft_index > self.controls_written => Some(c.clone()),
+                _ => None,
+            })
+            .collect();
+        if controls.is_empty() {
+            return Ok(());
+        }
+        self.control.append(&controls)?;
+        for control in controls {
+            self.controls_written = control.raft_index;
+            if control.kind == ControlKind::Membership {
+                self.memberships.insert(control.raft_index, control.content);
+            }
+        }
+        Ok(())
+    }
+
+    /// One `pwrite` per run of batches that lie behind each other in the buffer and in a segment.
+    fn write_data(&mut self, buf: &[u8], entries: &[LogEntry]) -> Result<()> {
+        let mut behind = self.end.pos;
+        let mut run: Option<(u64, Range<usize>)> = None;
+        for entry in entries {
+            let LogEntry::Batch(batch) = entry else { continue };
+            let joins = run.as_ref().is_some_and(|(pos, bytes)| {
+                bytes.end == batch.bytes.start && pos + bytes.len() as u64 == batch.pos
+            });
+            match &mut run {
+                Some((_, bytes)) if joins => bytes.end = batch.bytes.end,
+                _ => {
+                    if let Some((pos, bytes)) = run.replace((batch.pos, batch.bytes.clone())) {
+                        behind = self.write_run(behind, pos, &buf[bytes])?;
+                    }
+                }
+            }
+        }
+        if let Some((pos, bytes)) = run {
+            self.write_run(behind, pos, &buf[bytes])?;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes of one segment at `pos`; `behind` is the end of what lies before them.
+    fn write_run(&mut self, behind: u64, pos: u64, bytes: &[u8]) -> Result<u64> {
+        if segment::find(&self.segments, pos).is_none() {
+            if let Some(old) = self.segments.last().filter(|s| behind < s.end()).cloned() {
+                let blank = record::blank(behind, self.meta.segment_bytes);
+                let failed = |e| Error::io(segment::path(old.pos), e);
+                old.file.write_at(&blank, behind - old.pos).map_err(failed)?;
+                self.touch(&old);
+            }
+            self.roll(pos)?;
+        }
+        let Some(segment) = segment::find(&self.segments, pos).cloned() else {
+            return Err(Error::corrupt(pos, "no segment has this position"));
+        };
+        let failed = |e| Error::io(segment::path(segment.pos), e);
+        segment.file.write_at(bytes, pos - segment.pos).map_err(failed)?;
+        self.touch(&segment);
+        Ok(pos + bytes.len() as u64)
+    }
+
+    /// Brings a spare into use as the segment that begins at `pos`.
+    fn roll(&mut self, pos: u64) -> Result<()> {
+        let spare = match self.spares.pop_front() {
+            Some(spare) => spare,
+            None => self.make_spare()?,
+        };
+        let path = segment::path(pos);
+        self.disk.rename(&spare.path, &path).map_err(|e| Error::io(&*path, e))?;
+        self.unsynced_names = true;
+        let segment =
+            Segment { pos, bytes: self.meta.segment_bytes, file: spare.file, map: spare.map };
+        self.segments.push(Arc::new(segment));
+        self.publish();
+        Ok(())
+    }
+
+    fn touch(&mut self, segment: &Arc<Segment>) {
+        if !self.unsynced.iter().any(|s| Arc::ptr_eq(s, segment)) {
+            self.unsynced.push(segment.clone());
+        }
+    }
+
+    fn sync_names(&mut self) -> Result<()> {
+        if self.unsynced_names && !self.plants.on(Plant::SkipDirectorySync) {
+            for dir in ["data", "spare"] {
+                self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+            }
+            self.unsynced_names = false;
+        }
+        Ok(())
+    }
+
+    /// Derives the units of what was just written, and moves the end behind it.
+    fn write_units(&mut self, buf: &[u8], entries: &[LogEntry]) -> Result<()> {
+        self.index_buf.clear();
+        self.batch_buf.clear();
+        let (first_index, first_raft) = (self.end.index, self.end.raft_index);
+        for entry in entries {
+            let unit = match entry {
+                LogEntry::Control(control) => self.end_with_control(control),
+                LogEntry::Batch(batch) => {
+                    put_index_units(&mut self.index_buf, &buf[batch.bytes.clone()]);
+                    self.end_with_batch(batch)
+                }
+            };
+            self.batch_buf.extend_from_slice(&unit.encode());
+        }
+        if !self.index_buf.is_empty() {
+            self.index.write(first_index.0, &self.index_buf)?;
+        }
+        if !self.batch_buf.is_empty() {
+            self.batches.write(batch_slot(first_raft + 1), &self.batch_buf)?;
+        }
+        Ok(())
+    }
+
+    fn end_with_control(&mut self, control: &ControlEntry) -> BatchUnit {
+        self.end.raft_index = control.raft_index;
+        self.end.term = control.term;
+        control_unit(&self.end, control.kind)
+    }
+
+    fn end_with_batch(&mut self, batch: &Batch) -> BatchUnit {
+        self.end = Anchor {
+            index: batch.first + u64::from(batch.count),
+            pos: batch.pos + batch.bytes.len() as u64,
+            raft_index: batch.raft_index,
+            term: batch.term,
+            chain: batch.chain,
+            batch: batch.raft_index,
+        };
+        BatchUnit {
+            kind: Kind::Batch,
+            count: batch.count,
+            chain: batch.chain,
+            term: batch.term,
+            first: batch.first,
+            pos: batch.pos,
+        }
+    }
+
+    fn store_meta(&mut self, change: impl FnOnce(&mut Meta)) -> Result<()> {
+        let mut meta = self.meta.clone();
+        change(&mut meta);
+        self.meta_store.store(&meta)?;
+        self.meta = meta;
+        Ok(())
+    }
+
+    /// Shows readers the segments and index files there are now.
+    fn publish(&self) {
+        self.reader.show(Shelf { segments: self.segments.clone(), index: self.index.clone() });
+    }
+}
+
+/// The unit of a control entry that ends the log at `end`.
+fn control_unit(end: &Anchor, kind: ControlKind) -> BatchUnit {
+    BatchUnit {
+        kind: match kind {
+            ControlKind::NoOp => Kind::NoOp,
+            ControlKind::Membership => Kind::Membership,
+        },
+        count: 0,
+        chain: end.chain,
+        term: end.term,
+        first: end.index,
+        pos: end.pos,
+    }
+}
+
+/// Appends the index units of the records in `bytes`: DLedger's fields lie in the header as they
+/// do in the unit, in another order.
+fn put_index_units(units: &mut Vec<u8>, bytes: &[u8]) {
+    let mut at = 0;
+    while at < bytes.len() {
+        let header = &bytes[at..at + record::HEADER];
+        let mut unit = [0u8; UNIT as usize];
+        unit[0..4].copy_from_slice(&header[0..4]);
+        unit[4..12].copy_from_slice(&header[24..32]);
+        unit[12..16].copy_from_slice(&header[4..8]);
+        unit[16..32].copy_from_slice(&header[8..24]);
+        units.extend_from_slice(&unit);
+        at += record::u32_at(header, 4) as usize;
+    }
+}

@@ -1,0 +1,153 @@
+//! The readers' side: committed records through the mapping, without a lock and without a copy.
+//! What a caller is given lies below a committed position that it was told, and never changes.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::commitlog::index::IndexUnit;
+use crate::commitlog::record::{self, HEADER, Header, MAGIC_NOOP};
+use crate::commitlog::segment::{Segment, Shelf};
+use crate::error::{Error, Result, Status};
+use crate::types::{Anchor, Index, Mark};
+
+/// Reads what is committed. One per log, shared by all its readers.
+pub struct Reader {
+    shelf: ArcSwap<Shelf>,
+    dledger_end: u64,
+}
+
+/// What may be read: records from `begin` on that are committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The first record kept.
+    pub begin: Mark,
+    /// Behind the last one agreed.
+    pub committed: Mark,
+}
+
+impl Bounds {
+    /// Whether the record may be read; else why not.
+    pub fn check(&self, index: Index) -> std::result::Result<(), Status> {
+        if index < self.begin.index {
+            Err(Status::Compacted)
+        } else if index >= self.committed.index {
+            Err(Status::NotCommitted)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the byte may be read; else why not.
+    pub fn check_pos(&self, pos: u64) -> std::result::Result<(), Status> {
+        if pos < self.begin.pos {
+            Err(Status::Compacted)
+        } else if pos >= self.committed.pos {
+            Err(Status::NotCommitted)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Where a record lies, in a segment that is kept alive.
+pub struct Place {
+    /// Its segment.
+    pub segment: Arc<Segment>,
+    /// Its header.
+    pub header: Header,
+}
+
+impl Reader {
+    /// A reader of what is on the shelf. `dledger_end` is the position below which DLedger wrote
+    /// records, without checksums.
+    pub fn new(shelf: Shelf, dledger_end: u64) -> Reader {
+        Reader { shelf: ArcSwap::from_pointee(shelf), dledger_end }
+    }
+
+    /// Swaps in another shelf.
+    pub fn show(&self, shelf: Shelf) {
+        self.shelf.store(Arc::new(shelf));
+    }
+
+    /// The segment that has a committed position.
+    pub fn segment(&self, pos: u64) -> std::result::Result<Arc<Segment>, Status> {
+        self.shelf.load().segment(pos).cloned().ok_or(Status::Compacted)
+    }
+
+    /// The record at a committed index.
+    pub fn place(&self, index: Index) -> Result<Place> {
+        let shelf = self.shelf.load();
+        let gone = || Error::Status(Status::Compacted);
+        let unit = shelf.index.get(index.0).ok_or_else(gone)?;
+        let unit = IndexUnit::decode(&unit)
+            .filter(|unit| unit.index == index)
+            .ok_or_else(|| Error::corrupt(index.0, format!("the index unit of record {index}")))?;
+        let segment = shelf.segment(unit.pos).cloned().ok_or_else(gone)?;
+        drop(shelf);
+        let header = header_at(&segment, unit.pos, index)?;
+        Ok(Place { segment, header })
+    }
+
+    /// The header of the record that follows at `pos` in the same segment. `index` is its index.
+    pub fn next(&self, segment: &Segment, pos: u64, index: Index) -> Result<Header> {
+        header_at(segment, pos, index)
+    }
+
+    /// Checks body and header against their checksums. `before` is the header of the record
+    /// before, or what is known of it at the beginning of the log.
+    pub fn verify(&self, place: &Place, body: &[u8], begin: &Anchor) -> Result<()> {
+        let header = &place.header;
+        if header.pos < self.dledger_end && header.is_dledgers() {
+            return Ok(());
+        }
+        if record::body_crc(body) != header.body_crc {
+            return Err(Error::corrupt(header.pos, "the body does not match its checksum"));
+        }
+        let before = if header.index <= begin.index {
+            begin.chain
+        } else {
+            self.place(header.index - 1)?.header.chain_crc
+        };
+        if record::chain_crc(before, &header.encode()) != header.chain_crc {
+            return Err(Error::corrupt(header.pos, "the header does not match its checksum"));
+        }
+        Ok(())
+    }
+
+    /// The committed record that has the byte at `pos`; in a blank: the next one.
+    pub fn index_at(&self, pos: u64, bounds: &Bounds) -> std::result::Result<Index, Status> {
+        bounds.check_pos(pos)?;
+        let shelf = self.shelf.load();
+        let end_of = |index: u64| {
+            let unit = shelf.index.get(index)?;
+            let unit = IndexUnit::decode(&unit)?;
+            Some(unit.pos + u64::from(unit.size))
+        };
+        // The first record that ends behind `pos`.
+        let (mut low, mut high) = (bounds.begin.index.0, bounds.committed.index.0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match end_of(middle) {
+                Some(end) if end <= pos => low = middle + 1,
+                Some(_) => high = middle,
+                None => return Err(Status::Corrupt),
+            }
+        }
+        if low < bounds.committed.index.0 { Ok(Index(low)) } else { Err(Status::NotCommitted) }
+    }
+}
+
+/// Whether reads step over it: a no-op of DLedger's.
+pub fn is_stepped_over(header: &Header) -> bool {
+    header.magic == MAGIC_NOOP
+}
+
+fn header_at(segment: &Segment, pos: u64, index: Index) -> Result<Header> {
+    let mut bytes = [0; HEADER];
+    let at = pos - segment.pos;
+    let header = segment.map.copy(at, &mut bytes).then(|| Header::decode(&bytes));
+    header
+        .filter(|h| h.is_whole() && h.index == index && h.pos == pos && h.end() <= segment.end())
+        .ok_or_else(|| Error::corrupt(pos, format!("the header of record {index}")))
+}

@@ -1,0 +1,630 @@
+//! Opening a directory. The table below is the whole of recovery; each row is a test.
+//!
+//! | found | done |
+//! |---|---|
+//! | `meta` of a newer format; another group, member, segment or index size | refused, untouched |
+//! | no intact copy of `meta`; records of ours and no `meta` | damage |
+//! | nothing | born |
+//! | no `meta`, records of DLedger's | imported: scanned from their begin, the end noted |
+//! | a cut is noted | finished, before anything else |
+//! | a data file of another length or name | damage |
+//! | a data file missing below the durable bound | refused, or clamped if asked for |
+//! | a data file below begin; a spare | removed (a purge, an allocation that did not end) |
+//! | from the durable bound on: batches, then zeros | the log |
+//! | an incomplete batch, or its control entries missing; records within `unsynced.max` behind | torn: cut |
+//! | a hole with a record farther behind | damage |
+//! | control entries behind the end that do not follow it | cut |
+//! | derived units short or different | rewritten |
+//! | committed above the end | damage |
+//! | DLedger's records behind ours | imported again, the noted end moves |
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::commitlog::control::{Control, ControlEntry, ControlKind};
+use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, Units, batch_slot};
+use crate::commitlog::meta::{Meta, MetaStore};
+use crate::commitlog::read::Reader;
+use crate::commitlog::scan::{Scan, Step};
+use crate::commitlog::segment::{self, Segment, Shelf};
+use crate::commitlog::{Birth, CommitLog, control_unit, import, work};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::plant::{Plant, Plants};
+use crate::types::{Anchor, Mark, RaftIndex};
+
+impl CommitLog {
+    /// Recovers the log of a directory, or makes one. The directory is locked by the caller.
+    pub fn open(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
+        if let Some(meta) = MetaStore::read(&*disk)? {
+            belongs(&meta, birth)?;
+        }
+        if let Some((store, meta)) = MetaStore::open(&*disk)? {
+            return Found::of(disk, meta)?.recover(store, birth);
+        }
+        for dir in ["data", "index", "batches", "spare"] {
+            disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
+        }
+        disk.sync_dir("").map_err(|e| Error::io("the directory", e))?;
+        if disk.list("data").map_err(|e| Error::io("data", e))?.is_empty() {
+            give_birth(disk, birth)
+        } else {
+            take_over(disk, birth)
+        }
+    }
+}
+
+/// What is in a directory, before anything is decided.
+struct Found {
+    disk: Arc<dyn Disk>,
+    meta: Meta,
+    control: Control,
+    controls: BTreeMap<RaftIndex, ControlEntry>,
+    segments: Vec<Arc<Segment>>,
+    index: Units,
+    batches: Units,
+    read: u64,
+}
+
+impl Found {
+    fn of(disk: Arc<dyn Disk>, meta: Meta) -> Result<Found> {
+        for dir in ["data", "index", "batches", "spare"] {
+            disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
+        }
+        let (control, controls) = Control::open(disk.clone(), meta.control_end)?;
+        let segments = segments(&*disk, meta.segment_bytes, meta.begin.pos)?;
+        let index = Units::open(&*disk, "index", meta.index_bytes, meta.begin.index.0)?;
+        let batches = Units::open(&*disk, "batches", meta.index_bytes, meta.begin.raft_index.0)?;
+        remove_spares(&*disk)?;
+        let controls = controls.into_iter().map(|c| (c.raft_index, c)).collect();
+        Ok(Found { disk, meta, control, controls, segments, index, batches, read: 0 })
+    }
+
+    fn recover(mut self, store: MetaStore, birth: &Birth) -> Result<CommitLog> {
+        if let Some(cut) = self.meta.cut {
+            info!("finishing a cut at record {} (position {})", cut.index, cut.pos);
+            self.controls.split_off(&(cut.raft_index + 1));
+            let mut log = self.into_log(store, cut, birth.plants);
+            log.finish_cut(cut)?;
+            let CommitLog { disk, meta_store, meta, .. } = log;
+            return Found::of(disk, meta)?.recover(meta_store, birth);
+        }
+        let clamped = self.missing_tail(birth)?;
+        let from = if clamped || !self.units_reach_durable() {
+            self.meta.begin
+        } else {
+            self.meta.durable
+        };
+        let durable = if clamped { self.meta.begin } else { self.meta.durable };
+        self.index.in_use(from.index.0);
+        self.batches.in_use(from.raft_index.0);
+        let (mut end, dledgers) = self.scan(from, false)?;
+        if dledgers {
+            return self.take_over_again(store, birth);
+        }
+        if end.raft_index < durable.raft_index {
+            return Err(Error::corrupt(
+                end.pos,
+                format!("record {} was durable and is not intact", end.index),
+            ));
+        }
+        if !clamped && !birth.plants.on(Plant::TruncateAtFirstBadCrc) {
+            self.refuse_far_hole(&end)?;
+            if self.meta.committed.raft_index > end.raft_index {
+                return Err(Error::corrupt(end.pos, "the log ends before its committed bound"));
+            }
+        }
+        end = self.trailing_controls(end)?;
+        let stale = clamped || self.anything_behind(&end)?;
+        let grew = end.raft_index > self.meta.durable.raft_index;
+        self.settle(store, end, stale, grew, birth)
+    }
+
+    /// Makes what was found durable, cuts what is stale, and raises the bound to the end.
+    fn settle(
+        self,
+        store: MetaStore,
+        end: Anchor,
+        stale: bool,
+        grew: bool,
+        birth: &Birth,
+    ) -> Result<CommitLog> {
+        let durable = self.meta.durable;
+        if grew {
+            rewrite(&self.segments, durable.pos, end.pos)?;
+        }
+        let mut log = self.into_log(store, end, birth.plants);
+        if stale {
+            warn!(
+                "cutting what was never finished behind record {} (position {})",
+                end.index, end.pos
+            );
+            log.truncate(end)?;
+        }
+        if grew {
+            for segment in log.segments.iter().filter(|s| s.end() > durable.pos) {
+                segment.file.sync().map_err(|e| Error::io(segment::path(segment.pos), e))?;
+            }
+            log.unsynced_names = true;
+            log.sync_names()?;
+            if let Some(work::Work::Checkpoint(files, _)) = log.checkpoint() {
+                for file in files {
+                    file.sync().map_err(|e| Error::io("derived units", e))?;
+                }
+            }
+            for dir in ["index", "batches"] {
+                log.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+            }
+        }
+        let control_end = log.control.end();
+        if grew
+            || log.meta.unsynced_max != birth.unsynced_max
+            || log.meta.control_end != control_end
+        {
+            log.store_meta(|meta| {
+                if end.raft_index > meta.durable.raft_index {
+                    meta.durable = end;
+                }
+                meta.control_end = control_end;
+                meta.unsynced_max = birth.unsynced_max;
+            })?;
+        }
+        log.allocate_now()?;
+        log.publish();
+        Ok(log)
+    }
+
+    /// Reads batches from an anchor on, writes the units that they derive, and returns the anchor
+    /// behind the last whole one; and whether DLedger's records follow that are not noted.
+    fn scan(&mut self, from: Anchor, import: bool) -> Result<(Anchor, bool)> {
+        let dledger_end = if import { u64::MAX } else { self.meta.dledger_end.pos };
+        let mut scan = Scan::new(self.segments.clone(), self.meta.segment_bytes, dledger_end);
+        let mut end = from;
+        let mut rebuild = Rebuild::new(&from);
+        let dledgers = loop {
+            match scan.step(&end, &self.controls)? {
+                Step::Batch { batch, units } => {
+                    for raft_index in end.raft_index.0 + 1..batch.raft_index.0 {
+                        if let Some(control) = self.controls.get(&RaftIndex(raft_index)) {
+                            end.raft_index = control.raft_index;
+                            end.term = control.term;
+                            rebuild
+                                .batches
+                                .extend_from_slice(&control_unit(&end, control.kind).encode());
+                        }
+                    }
+                    let (first, count) = (end.index, batch.index - end.index);
+                    if batch.raft_index.0 > self.meta.dledger_end.index.0 && !import {
+                        let pos = batch.pos - units.iter().map(|u| u64::from(u.size)).sum::<u64>();
+                        let (chain, term) = (batch.chain, batch.term);
+                        let unit = BatchUnit {
+                            kind: Kind::Batch,
+                            count: count as u32,
+                            chain,
+                            term,
+                            first,
+                            pos,
+                        };
+                        rebuild.batches.extend_from_slice(&unit.encode());
+                    } else {
+                        rebuild.first_raft = batch.raft_index + 1;
+                    }
+                    for unit in units {
+                        rebuild.index.extend_from_slice(&unit.encode());
+                    }
+                    end = batch;
+                    if rebuild.index.len() >= REBUILD_BYTES {
+                        rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
+                    }
+                }
+                Step::DLedgers => break import::state(&*self.disk)?.found,
+                Step::End => break false,
+            }
+        };
+        rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
+        self.read += scan.bytes_read();
+        Ok((end, dledgers))
+    }
+
+    /// Control entries that follow the last batch are part of the log.
+    fn trailing_controls(&mut self, mut end: Anchor) -> Result<Anchor> {
+        let mut rebuild = Rebuild::new(&end);
+        while let Some(control) = self.controls.get(&(end.raft_index + 1)) {
+            end.raft_index = control.raft_index;
+            end.term = control.term;
+            rebuild.batches.extend_from_slice(&control_unit(&end, control.kind).encode());
+        }
+        rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
+        Ok(end)
+    }
+
+    /// A hole with a whole record farther behind than one turn may write is damage.
+    fn refuse_far_hole(&mut self, end: &Anchor) -> Result<()> {
+        let mut scan = Scan::new(self.segments.clone(), self.meta.segment_bytes, 0);
+        let far = scan.record_behind(end, self.meta.unsynced_max)?;
+        self.read += scan.bytes_read();
+        match far {
+            Some(pos) => Err(Error::corrupt(
+                end.pos,
+                format!(
+                    "record {} is not intact, and a whole record lies behind it at {pos}",
+                    end.index
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether anything lies behind the end that has to go.
+    fn anything_behind(&self, end: &Anchor) -> Result<bool> {
+        if self.controls.last_key_value().is_some_and(|(index, _)| *index > end.raft_index) {
+            return Ok(true);
+        }
+        let empty = end.index == self.meta.begin.index;
+        let behind = |s: &Arc<Segment>| s.pos >= end.pos || empty;
+        if self.segments.iter().any(behind) {
+            return Ok(true);
+        }
+        let Some(last) = self.segments.last() else { return Ok(false) };
+        let failed = |e| Error::io(segment::path(last.pos), e);
+        Ok(!only_zeros(&*last.file, end.pos - last.pos).map_err(failed)?)
+    }
+
+    /// Whether the tail of the data is gone and may be: then recovery begins at begin.
+    fn missing_tail(&self, birth: &Birth) -> Result<bool> {
+        let durable = self.meta.durable;
+        if durable.index == self.meta.begin.index {
+            return Ok(false);
+        }
+        let there = self.segments.last().is_some_and(|s| durable.pos <= s.end());
+        if there {
+            return Ok(false);
+        }
+        let missing = self.segments.last().map_or(self.meta.begin.pos, |s| s.end());
+        let missing = missing - missing % self.meta.segment_bytes;
+        if birth.clamp_missing_tail {
+            warn!("{} is missing: going on without what it had", segment::path(missing));
+            return Ok(true);
+        }
+        Err(Error::corrupt(
+            missing,
+            format!(
+                "{} is missing; recovery.missing.tail=clamp opens without it, and loses what was acknowledged",
+                segment::path(missing)
+            ),
+        ))
+    }
+
+    /// Whether the derived files are there up to the durable bound, by their last unit.
+    fn units_reach_durable(&self) -> bool {
+        let (begin, durable) = (self.meta.begin, self.meta.durable);
+        let index = durable.index == begin.index
+            || [begin.index.0, durable.index.0 - 1].iter().all(|&at| {
+                let unit = self.index.get(at).and_then(|u| IndexUnit::decode(&u));
+                unit.is_some_and(|u| u.index.0 == at)
+            });
+        let noted = RaftIndex(self.meta.dledger_end.index.0).max(begin.raft_index);
+        let batches = durable.raft_index <= noted
+            || [noted + 1, durable.raft_index].iter().all(|&at| {
+                self.batches.get(batch_slot(at)).is_some_and(|u| BatchUnit::decode(&u).is_some())
+            });
+        index && batches
+    }
+
+    fn into_log(self, store: MetaStore, end: Anchor, plants: Plants) -> CommitLog {
+        let shelf = Shelf { segments: self.segments.clone(), index: self.index.clone() };
+        let memberships = self
+            .controls
+            .into_values()
+            .filter(|c| c.kind == ControlKind::Membership)
+            .map(|c| (c.raft_index, c.content))
+            .collect();
+        CommitLog {
+            reader: Arc::new(Reader::new(shelf, self.meta.dledger_end.pos)),
+            disk: self.disk,
+            meta_store: store,
+            meta: self.meta,
+            control: self.control,
+            memberships,
+            segments: self.segments,
+            spares: VecDeque::new(),
+            spares_made: 0,
+            index: self.index,
+            batches: self.batches,
+            end,
+            flushed: end,
+            controls_written: end.raft_index,
+            unsynced: Vec::new(),
+            unsynced_names: false,
+            recovery_read: self.read,
+            allocating: work::Allocating::default(),
+            plants,
+            index_buf: Vec::new(),
+            batch_buf: Vec::new(),
+        }
+    }
+
+    /// DLedger wrote behind our records: all of it counts as DLedger's from here on.
+    fn take_over_again(mut self, mut store: MetaStore, birth: &Birth) -> Result<CommitLog> {
+        let state = import::state(&*self.disk)?;
+        warn!("DLedger wrote here since the last open: its end is noted anew");
+        let (begin_index, begin_pos) = (self.meta.begin.index, self.meta.begin.pos);
+        let raft_index = RaftIndex(begin_index.0);
+        let begin = Anchor {
+            index: begin_index,
+            pos: begin_pos,
+            raft_index,
+            term: 0,
+            chain: 0,
+            batch: raft_index,
+        };
+        self.controls.clear();
+        self.index.in_use(begin_index.0);
+        let (end, _) = self.scan(begin, true)?;
+        self.refuse_far_hole(&end)?;
+        let (term, vote) =
+            (self.meta.term.max(import::raft_term(state.term)).max(end.term), self.meta.node);
+        let committed = self.committed_of(&state, &begin, &end);
+        let mut meta = self.meta.clone();
+        (meta.term, meta.vote) = (term, vote);
+        (meta.begin, meta.committed, meta.durable) = (begin, committed, end);
+        meta.dledger_end = end.mark();
+        meta.control_end = 0;
+        self.sync()?;
+        store.store(&meta)?;
+        let disk = self.disk;
+        Control::create(disk.clone())?;
+        Found::of(disk, meta)?.recover(store, birth)
+    }
+
+    /// Syncs all data and units.
+    fn sync(&self) -> Result<()> {
+        let data = self.segments.iter().map(|s| s.file.clone());
+        let units = [&self.index, &self.batches].into_iter().flat_map(|u| u.touched(0, u64::MAX));
+        for file in data.chain(units) {
+            file.sync().map_err(|e| Error::io("a file of DLedger's", e))?;
+        }
+        for dir in ["data", "index", "batches"] {
+            self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+        }
+        Ok(())
+    }
+
+    /// The committed bound that DLedger noted, as far as the log goes.
+    fn committed_of(&self, state: &import::State, begin: &Anchor, end: &Anchor) -> Anchor {
+        let Some(committed) = state.committed else { return *begin };
+        if committed < begin.index {
+            return *begin;
+        }
+        if committed >= end.index {
+            return *end;
+        }
+        let unit = self.index.get(committed.0).and_then(|u| IndexUnit::decode(&u));
+        unit.map_or(*begin, |unit| import::anchor_behind(&unit))
+    }
+}
+
+/// Units that a scan derives, on their way to the files.
+struct Rebuild {
+    first_index: u64,
+    first_raft: RaftIndex,
+    index: Vec<u8>,
+    batches: Vec<u8>,
+}
+
+impl Rebuild {
+    fn new(from: &Anchor) -> Rebuild {
+        let (first_index, first_raft) = (from.index.0, from.raft_index + 1);
+        Rebuild { first_index, first_raft, index: Vec::new(), batches: Vec::new() }
+    }
+
+    fn write(&mut self, disk: &dyn Disk, index: &mut Units, batches: &mut Units) -> Result<()> {
+        put(disk, index, self.first_index, &self.index)?;
+        put(disk, batches, batch_slot(self.first_raft), &self.batches)?;
+        self.first_index += self.index.len() as u64 / UNIT;
+        self.first_raft = self.first_raft + self.batches.len() as u64 / UNIT;
+        self.index.clear();
+        self.batches.clear();
+        Ok(())
+    }
+}
+
+/// Writes units where they differ from what is there, allocating what they need.
+fn put(disk: &dyn Disk, units: &mut Units, slot: u64, bytes: &[u8]) -> Result<()> {
+    let end = slot + bytes.len() as u64 / UNIT;
+    while let Some(allocation) = units.allocation(end, 32 << 10) {
+        let (file, range) = allocation.run(disk)?;
+        units.allocated_now(file, range);
+    }
+    for (n, unit) in bytes.chunks(UNIT as usize).enumerate() {
+        if units.get(slot + n as u64).is_none_or(|there| there[..] != *unit) {
+            // From the first difference on, in one write.
+            return units.write(slot + n as u64, &bytes[n * UNIT as usize..]);
+        }
+    }
+    Ok(())
+}
+
+/// Writes what lies in `from..to` once more, so that the next sync puts it on disk: after a failed
+/// sync the page cache may hold bytes as clean that no disk has.
+fn rewrite(segments: &[Arc<Segment>], from: u64, to: u64) -> Result<()> {
+    let mut buf = vec![0u8; 1 << 20];
+    for segment in segments {
+        let failed = |e| Error::io(segment::path(segment.pos), e);
+        let (mut at, end) = (from.max(segment.pos), to.min(segment.end()));
+        // A segment that the log goes on behind is written to its end: the blank is part of it.
+        let end = if to > segment.end() { segment.end() } else { end };
+        while at < end {
+            let n = buf.len().min((end - at) as usize);
+            let offset = at - segment.pos;
+            match segment.file.next_data(offset).map_err(failed)? {
+                Some(data) if data > offset => {
+                    at = segment.pos + data;
+                    continue;
+                }
+                Some(_) => {}
+                None => break,
+            }
+            segment.file.read_at(&mut buf[..n], offset).map_err(failed)?;
+            segment.file.write_at(&buf[..n], offset).map_err(failed)?;
+            at += n as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is all zeros from `at` on.
+fn only_zeros(file: &dyn crate::disk::File, at: u64) -> std::io::Result<bool> {
+    let len = file.len()?;
+    let mut buf = vec![0u8; 64 << 10];
+    let mut at = at;
+    while let Some(data) = file.next_data(at)?.filter(|&d| d < len) {
+        let n = buf.len().min((len - data) as usize);
+        file.read_at(&mut buf[..n], data)?;
+        if buf[..n].iter().any(|&b| b != 0) {
+            return Ok(false);
+        }
+        at = data + n as u64;
+    }
+    Ok(true)
+}
+
+/// The data segments from begin on, without a gap; older ones are what a purge left.
+fn segments(disk: &dyn Disk, segment_bytes: u64, begin: u64) -> Result<Vec<Arc<Segment>>> {
+    let first = begin - begin % segment_bytes;
+    let mut segments: Vec<Arc<Segment>> = Vec::new();
+    let mut stale = Vec::new();
+    for (name, len) in disk.list("data").map_err(|e| Error::io("data", e))? {
+        let pos = match name.parse::<u64>() {
+            Ok(pos) if name.len() == 20 && pos % segment_bytes == 0 => pos,
+            _ => {
+                return Err(Error::corrupt(0, format!("data/{name} is not the name of a segment")));
+            }
+        };
+        if pos < first {
+            stale.push(segment::path(pos));
+            continue;
+        }
+        let expected = segments.last().map_or(first, |s| s.end());
+        if pos != expected {
+            return Err(Error::corrupt(
+                expected,
+                format!("{} is missing", segment::path(expected)),
+            ));
+        }
+        if len != segment_bytes {
+            return Err(Error::corrupt(
+                pos,
+                format!("data/{name} has {len} bytes instead of {segment_bytes}"),
+            ));
+        }
+        segments.push(Arc::new(Segment::open(disk, pos, segment_bytes)?));
+    }
+    for path in &stale {
+        disk.remove(path).map_err(|e| Error::io(&**path, e))?;
+    }
+    Ok(segments)
+}
+
+/// A spare may have been in use when the machine went down: its name may be older than its bytes.
+fn remove_spares(disk: &dyn Disk) -> Result<()> {
+    for (name, _) in disk.list("spare").map_err(|e| Error::io("spare", e))? {
+        let path = format!("spare/{name}");
+        disk.remove(&path).map_err(|e| Error::io(path, e))?;
+    }
+    Ok(())
+}
+
+/// A directory is opened as what it is, or not at all.
+fn belongs(meta: &Meta, birth: &Birth) -> Result<()> {
+    let differs = |what: &str, there: &dyn std::fmt::Display, asked: &dyn std::fmt::Display| {
+        Err(Error::Config(format!(
+            "{what}: the directory was made with {there} and keeps it; the configuration says {asked}"
+        )))
+    };
+    if meta.group != birth.group {
+        return differs("group", &meta.group, &birth.group);
+    }
+    if meta.node != birth.node {
+        return differs("node.id", &meta.node, &birth.node);
+    }
+    if meta.segment_bytes != birth.segment_bytes {
+        return differs("segment.bytes", &meta.segment_bytes, &birth.segment_bytes);
+    }
+    if meta.index_bytes != birth.index_bytes {
+        return differs("index.segment.bytes", &meta.index_bytes, &birth.index_bytes);
+    }
+    Ok(())
+}
+
+fn meta_of(birth: &Birth, begin: Anchor) -> Meta {
+    Meta {
+        group: birth.group.clone(),
+        node: birth.node,
+        incarnation: birth.incarnation,
+        segment_bytes: birth.segment_bytes,
+        index_bytes: birth.index_bytes,
+        unsynced_max: birth.unsynced_max,
+        term: 0,
+        vote: 0,
+        begin,
+        durable: begin,
+        committed: begin,
+        control_end: 0,
+        dledger_end: Mark::default(),
+        cut: None,
+        members: birth.members.clone(),
+    }
+}
+
+fn give_birth(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
+    let begin = Anchor { pos: birth.begin_pos, ..Anchor::default() };
+    let mut meta = meta_of(birth, begin);
+    let state = import::state(&*disk)?;
+    if state.found {
+        (meta.term, meta.vote) = (import::raft_term(state.term), birth.node);
+    }
+    Control::create(disk.clone())?;
+    let store = MetaStore::create(&*disk, &meta)?;
+    Found::of(disk, meta)?.recover(store, birth)
+}
+
+/// Imports a directory that DLedger wrote.
+fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
+    let state = import::state(&*disk)?;
+    let names = disk.list("data").map_err(|e| Error::io("data", e))?;
+    let first = names.first().and_then(|(name, _)| name.parse::<u64>().ok()).unwrap_or(0);
+    if let Some((name, len)) = names.iter().find(|(_, len)| *len != birth.segment_bytes) {
+        return Err(Error::Config(format!(
+            "segment.bytes: data/{name} has {len} bytes; the configuration says {}",
+            birth.segment_bytes
+        )));
+    }
+    Control::create(disk.clone())?;
+    let mut found =
+        Found::of(disk.clone(), meta_of(birth, Anchor { pos: first, ..Anchor::default() }))?;
+    let begin = match found.segments.first().map(|s| import::begin(s)).transpose()?.flatten() {
+        Some(begin) => begin,
+        None => {
+            let what = "there are records and no meta, and they are not DLedger's";
+            return Err(Error::corrupt(first, what));
+        }
+    };
+    info!("opening a directory that DLedger wrote, from record {} on", begin.index);
+    found.index = Units::open(&*disk, "index", birth.index_bytes, begin.index.0)?;
+    let (end, _) = found.scan(begin, true)?;
+    found.sync()?;
+    let mut meta = meta_of(birth, begin);
+    (meta.term, meta.vote) = (import::raft_term(state.term).max(end.term), birth.node);
+    meta.dledger_end = end.mark();
+    meta.durable = end;
+    meta.committed = found.committed_of(&state, &begin, &end);
+    // Made last: until then this is DLedger's directory, and is imported again.
+    let store = MetaStore::create(&*disk, &meta)?;
+    Found::of(disk, meta)?.recover(store, birth)
+}
+
+/// Bytes of derived units to keep before they are written.
+const REBUILD_BYTES: usize = 1 << 20;

@@ -1,0 +1,144 @@
+//! Dropping a head: whole segments, in order, never the last one, and the derived files with them.
+//! The new begin is durable in `meta` before a file goes, so that a crash in between only leaves
+//! files that recovery removes.
+
+use std::sync::Arc;
+
+use crate::commitlog::index::{BatchUnit, Kind, UNIT, batch_slot};
+use crate::commitlog::record::{HEADER, Header};
+use crate::commitlog::work::Work;
+use crate::commitlog::{CommitLog, segment};
+use crate::disk::File;
+use crate::error::{Error, Result};
+use crate::types::{Anchor, Index, RaftIndex};
+
+impl CommitLog {
+    /// The positions and files of the segments that may be purged: all but the last, and only
+    /// what is committed.
+    pub fn old_segments(&self, committed: Anchor) -> Vec<(u64, Arc<dyn File>)> {
+        let older = self.segments.len().saturating_sub(1);
+        let whole = |s: &&Arc<segment::Segment>| s.end() <= committed.pos;
+        self.segments[..older].iter().take_while(whole).map(|s| (s.pos, s.file.clone())).collect()
+    }
+
+    /// Bytes in data segments.
+    pub fn data_bytes(&self) -> u64 {
+        self.segments.len() as u64 * self.meta.segment_bytes
+    }
+
+    /// The beginning of the last segment whose first record is not behind `index`: all whole
+    /// segments before it hold only records before `index`.
+    pub fn segment_start(&self, index: Index) -> Result<Option<u64>> {
+        for segment in self.segments.iter().skip(1).rev() {
+            if self.first_record(segment)?.index <= index {
+                return Ok(Some(segment.pos));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves begin to the segment at `pos`, durably. Returns what is left to remove. `committed`
+    /// may not lie before it.
+    pub fn purge(&mut self, pos: u64, committed: Anchor) -> Result<Option<Work>> {
+        let Some(segment) = segment::find(&self.segments, pos).cloned() else { return Ok(None) };
+        if pos == self.segments[0].pos || pos > committed.pos {
+            return Ok(None);
+        }
+        let first = self.first_record(&segment)?;
+        let begin = self.anchor_before(&first)?;
+        self.store_meta(|meta| {
+            meta.begin = begin;
+            for bound in [&mut meta.committed, &mut meta.durable] {
+                if bound.raft_index < begin.raft_index {
+                    *bound = begin;
+                }
+            }
+        })?;
+        let gone = ((pos - self.segments[0].pos) / self.meta.segment_bytes) as usize;
+        let mut paths: Vec<String> =
+            self.segments[..gone].iter().map(|s| segment::path(s.pos)).collect();
+        self.segments.drain(..gone);
+        paths.extend(self.index.purge(begin.index.0));
+        paths.extend(self.batches.purge(begin.raft_index.0));
+        self.publish();
+        self.purge_controls(begin.batch)?;
+        Ok(Some(Work::Remove(paths)))
+    }
+
+    /// Rewrites `control` without what lies at or before `batch`, when that is worth it.
+    fn purge_controls(&mut self, batch: RaftIndex) -> Result<()> {
+        self.memberships = self.memberships.split_off(&(batch + 1));
+        if self.control.end() < WORTH_A_LOOK {
+            return Ok(());
+        }
+        let (_, entries) = super::Control::open(self.disk.clone(), self.control.end())?;
+        let keep: Vec<_> = entries.into_iter().filter(|e| e.raft_index > batch).collect();
+        let live: u64 = keep.iter().map(|e| e.bytes()).sum();
+        if self.control.worth_rewriting(live) {
+            // The new file is shorter than the bound: lowered first, or a crash looks like damage.
+            self.store_meta(|meta| meta.control_end = 0)?;
+            self.control.rewrite(&keep)?;
+            let control_end = self.control.end();
+            self.store_meta(|meta| meta.control_end = control_end)?;
+        }
+        Ok(())
+    }
+
+    fn first_record(&self, segment: &segment::Segment) -> Result<Header> {
+        let mut bytes = [0; HEADER];
+        let path = || segment::path(segment.pos);
+        segment.file.read_at(&mut bytes, 0).map_err(|e| Error::io(path(), e))?;
+        let header = Header::decode(&bytes);
+        if header.is_whole() && header.pos == segment.pos {
+            Ok(header)
+        } else {
+            Err(Error::corrupt(segment.pos, "the first record of a segment"))
+        }
+    }
+
+    /// The anchor just behind the batch before the one that begins with `first`, moved to the
+    /// beginning of the segment.
+    fn anchor_before(&self, first: &Header) -> Result<Anchor> {
+        let raft_index = self.batch_of(first.index)?;
+        let mut before = raft_index - 1;
+        while before > self.meta.begin.raft_index
+            && before.0 > self.meta.dledger_end.index.0
+            && self.batch_unit(before).is_some_and(|unit| unit.kind != Kind::Batch)
+        {
+            before = before - 1;
+        }
+        let anchor = self.anchor(before).ok_or_else(|| {
+            Error::corrupt(batch_slot(before) * UNIT, format!("the unit of Raft entry {before}"))
+        })?;
+        Ok(Anchor { pos: first.pos, ..anchor })
+    }
+
+    /// The Raft index of the batch that begins with the record `first`.
+    fn batch_of(&self, first: Index) -> Result<RaftIndex> {
+        if first < self.meta.dledger_end.index {
+            return Ok(RaftIndex(first.0 + 1));
+        }
+        let unit = |at: u64| -> Result<BatchUnit> {
+            self.batch_unit(RaftIndex(at)).ok_or_else(|| {
+                Error::corrupt((at - 1) * UNIT, format!("the unit of Raft entry {at}"))
+            })
+        };
+        let floor = self.meta.begin.raft_index.0.max(self.meta.dledger_end.index.0);
+        // The last entry whose first record is not behind `first`: control entries before a batch
+        // share its first record and have lower Raft indexes.
+        let (mut low, mut high) = (floor + 1, self.end.raft_index.0);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if unit(middle)?.first > first { high = middle - 1 } else { low = middle }
+        }
+        let found = unit(low)?;
+        if found.kind == Kind::Batch && found.first == first {
+            Ok(RaftIndex(low))
+        } else {
+            Err(Error::corrupt((low - 1) * UNIT, format!("no batch begins with record {first}")))
+        }
+    }
+}
+
+/// A `control` smaller than this is not looked at.
+const WORTH_A_LOOK: u64 = 64 << 10;

@@ -1,0 +1,258 @@
+//! Reading data segments the hard way: record by record through `read`, checking everything. Used
+//! by recovery and by tools; it believes no mark, no unit, nothing but checksums.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::commitlog::control::ControlEntry;
+use crate::commitlog::import;
+use crate::commitlog::index::IndexUnit;
+use crate::commitlog::record::{
+    self, CONTROLS_MANY, HEADER, Header, MAGIC, MAGIC_BLANK, MAGIC_NOOP, MIN_BLANK, segment_end,
+};
+use crate::commitlog::segment::{self, Segment};
+use crate::error::{Error, Result};
+use crate::types::{Anchor, Index, RaftIndex};
+
+/// A reader of segments that trusts nothing.
+pub struct Scan {
+    segments: Vec<Arc<Segment>>,
+    segment_bytes: u64,
+    /// Below it DLedger's records are taken as they are.
+    dledger_end: u64,
+    buf: Vec<u8>,
+    buf_pos: u64,
+    bytes_read: u64,
+}
+
+/// What follows an anchor.
+pub enum Step {
+    /// A whole batch, and the units of its records.
+    Batch {
+        /// Behind it.
+        batch: Anchor,
+        /// One per record.
+        units: Vec<IndexUnit>,
+    },
+    /// A record of DLedger's above its noted end.
+    DLedgers,
+    /// Nothing that is whole.
+    End,
+}
+
+impl Scan {
+    /// A scan of segments in order and without gaps.
+    pub fn new(segments: Vec<Arc<Segment>>, segment_bytes: u64, dledger_end: u64) -> Scan {
+        Scan { segments, segment_bytes, dledger_end, buf: Vec::new(), buf_pos: 0, bytes_read: 0 }
+    }
+
+    /// Bytes that were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// The batch that follows an anchor, if it is whole and its control entries are there.
+    pub fn step(
+        &mut self,
+        at: &Anchor,
+        controls: &BTreeMap<RaftIndex, ControlEntry>,
+    ) -> Result<Step> {
+        let Some(mut pos) = self.after_blank(at.pos)? else { return Ok(Step::End) };
+        let (mut index, mut chain) = (at.index, at.chain);
+        let mut units = Vec::new();
+        let mut first: Option<Header> = None;
+        let dledger_end = self.dledger_end;
+        loop {
+            let Some((header, bytes)) = self.record(pos, index)? else { return Ok(Step::End) };
+            if first.is_none() && header.is_dledgers() {
+                if let Some(step) = dledgers_step(at, &header, dledger_end) {
+                    return Ok(step);
+                }
+            }
+            let body = bytes.get(HEADER..).unwrap_or_default();
+            let next = record::chain_crc(chain, &header.encode());
+            let intact = header.magic == MAGIC
+                && next == header.chain_crc
+                && record::body_crc(body) == header.body_crc;
+            let framed = match (&first, units.len()) {
+                (None, _) => header.term >= at.term,
+                (Some(first), n) => {
+                    header.controls == 0
+                        && header.term == first.term
+                        && usize::from(header.follow) + n == usize::from(first.follow)
+                }
+            };
+            if !intact || !framed {
+                return Ok(Step::End);
+            }
+            chain = next;
+            units.push(unit_of(&header));
+            pos = header.end();
+            index = index + 1;
+            let follow = header.follow;
+            let first = *first.get_or_insert(header);
+            if follow > 0 {
+                continue;
+            }
+            let Some(raft_index) = raft_index_of(at, &first, controls) else {
+                return Ok(Step::End);
+            };
+            let batch =
+                Anchor { index, pos, raft_index, term: first.term, chain, batch: raft_index };
+            return Ok(Step::Batch { batch, units });
+        }
+    }
+
+    /// The first whole record that begins `distance` bytes or more behind a hole at `end`. Where
+    /// the hole's own segment has none, the distance counts from the next one: the blank between
+    /// was never written.
+    pub fn record_behind(&mut self, end: &Anchor, distance: u64) -> Result<Option<u64>> {
+        let here = segment_end(end.pos, self.segment_bytes);
+        if let Some(pos) = self.find_record(end.pos, here, end.index)? {
+            let far = end.pos.saturating_add(distance);
+            if pos >= far {
+                return Ok(Some(pos));
+            }
+            let last = self.segments.last().map_or(here, |s| s.end());
+            return self.find_record(far.max(pos + 1), last, end.index);
+        }
+        let last = self.segments.last().map_or(here, |s| s.end());
+        self.find_record(here.saturating_add(distance), last, end.index)
+    }
+
+    /// The first whole record in `from..to` with an index above `after`, wherever it begins.
+    fn find_record(&mut self, from: u64, to: u64, after: Index) -> Result<Option<u64>> {
+        let mut pos = from;
+        while pos < to {
+            let Some(segment) = segment::find(&self.segments, pos).cloned() else {
+                return Ok(None);
+            };
+            let failed = |e| Error::io(segment::path(segment.pos), e);
+            let data = segment.file.next_data(pos - segment.pos).map_err(failed)?;
+            let Some(data) = data.filter(|&d| d < segment.bytes) else {
+                pos = segment.end();
+                continue;
+            };
+            pos = (segment.pos + data).max(pos);
+            let len = WINDOW.min(segment.end() - pos);
+            let Some(window) = self.bytes(pos, len)? else { return Ok(None) };
+            let hits: Vec<u64> = candidates(window, pos).collect();
+            for hit in hits {
+                if let Some((header, bytes)) = self.whole_record(hit)? {
+                    let crc = record::body_crc(bytes.get(HEADER..).unwrap_or_default());
+                    if header.index > after && !header.is_dledgers() && crc == header.body_crc {
+                        return Ok(Some(hit));
+                    }
+                }
+            }
+            // Headers that straddle two windows are seen by the next one.
+            let step = if pos + len >= segment.end() { len } else { len - HEADER as u64 };
+            pos += step;
+        }
+        Ok(None)
+    }
+
+    /// The record at `pos` if it has the shape of one, this index, and lies in its segment.
+    fn record(&mut self, pos: u64, index: Index) -> Result<Option<(Header, &[u8])>> {
+        let found = self.whole_record(pos)?;
+        Ok(found.filter(|(header, _)| header.index == index))
+    }
+
+    fn whole_record(&mut self, pos: u64) -> Result<Option<(Header, &[u8])>> {
+        let segment_end = segment_end(pos, self.segment_bytes);
+        let Some(bytes) = self.bytes(pos, HEADER as u64)? else { return Ok(None) };
+        let Ok(bytes) = <&[u8; HEADER]>::try_from(bytes) else { return Ok(None) };
+        let header = Header::decode(bytes);
+        let fits =
+            header.is_whole() && header.pos == pos && header.end() + MIN_BLANK <= segment_end;
+        if !fits {
+            return Ok(None);
+        }
+        Ok(self.bytes(pos, u64::from(header.size))?.map(|bytes| (header, bytes)))
+    }
+
+    /// Where the record after `pos` begins: there, or behind the blank that is there. `None` if
+    /// no segment has it.
+    fn after_blank(&mut self, pos: u64) -> Result<Option<u64>> {
+        let end = segment_end(pos, self.segment_bytes);
+        let Some(bytes) = self.bytes(pos, MIN_BLANK)? else { return Ok(None) };
+        let blank = record::u32_at(bytes, 0) == MAGIC_BLANK
+            && u64::from(record::u32_at(bytes, 4)) == end - pos;
+        Ok(Some(if blank { end } else { pos }))
+    }
+
+    /// `len` bytes at `pos`, all in one segment; `None` where there is no such segment.
+    fn bytes(&mut self, pos: u64, len: u64) -> Result<Option<&[u8]>> {
+        let buffered = pos >= self.buf_pos
+            && pos + len <= self.buf_pos + self.buf.len() as u64
+            && !self.buf.is_empty();
+        if !buffered {
+            let Some(segment) = segment::find(&self.segments, pos) else { return Ok(None) };
+            if pos + len > segment.end() {
+                return Ok(None);
+            }
+            let n = len.max(WINDOW).min(segment.end() - pos);
+            self.buf.resize(n as usize, 0);
+            self.buf_pos = pos;
+            let failed = |e| Error::io(segment::path(segment.pos), e);
+            segment.file.read_at(&mut self.buf, pos - segment.pos).map_err(failed)?;
+            self.bytes_read += n;
+        }
+        let at = (pos - self.buf_pos) as usize;
+        Ok(self.buf.get(at..at + len as usize))
+    }
+}
+
+/// Which Raft entry a batch is: the one behind its control entries, all of which must be there.
+fn raft_index_of(
+    at: &Anchor,
+    first: &Header,
+    controls: &BTreeMap<RaftIndex, ControlEntry>,
+) -> Option<RaftIndex> {
+    if first.controls == CONTROLS_MANY {
+        let mut next = at.raft_index + 1;
+        while controls.contains_key(&next) {
+            next = next + 1;
+        }
+        return (next - at.batch > u64::from(CONTROLS_MANY)).then_some(next);
+    }
+    let raft_index = at.batch + u64::from(first.controls) + 1;
+    let there = (at.raft_index.0 + 1..raft_index.0)
+        .all(|i| controls.get(&RaftIndex(i)).is_some_and(|c| c.term <= first.term));
+    (raft_index > at.raft_index && there).then_some(raft_index)
+}
+
+/// DLedger's record: a batch of its own below the noted end, a reason to look again above it.
+/// Above, an empty body is not enough: a torn header of ours can look like one.
+fn dledgers_step(at: &Anchor, header: &Header, dledger_end: u64) -> Option<Step> {
+    if header.pos < dledger_end {
+        let unit = unit_of(header);
+        let batch = import::anchor_behind(&unit);
+        return (batch.term >= at.term).then(|| Step::Batch { batch, units: vec![unit] });
+    }
+    (header.body_len > 0 || header.magic == MAGIC_NOOP).then_some(Step::DLedgers)
+}
+
+fn unit_of(header: &Header) -> IndexUnit {
+    IndexUnit {
+        magic: header.magic,
+        pos: header.pos,
+        size: header.size,
+        index: header.index,
+        term: header.term,
+    }
+}
+
+/// Places in a window that may be the header of a record: they know their own position.
+fn candidates(window: &[u8], pos: u64) -> impl Iterator<Item = u64> + '_ {
+    let last = window.len().saturating_sub(HEADER - 1);
+    (0..last).filter_map(move |at| {
+        let here = window[at + 3] == MAGIC as u8
+            && record::u64_at(window, at + 24) == pos + at as u64
+            && record::u32_at(window, at) == MAGIC;
+        here.then_some(pos + at as u64)
+    })
+}
+
+/// Bytes to read at a time.
+const WINDOW: u64 = 128 << 10;

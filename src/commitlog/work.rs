@@ -1,0 +1,288 @@
+//! What may take long, as values: allocation, syncs of derived files, removal. Each piece runs on
+//! any thread, knows only the disk, and comes back as a [`Done`] to the log that asked for it.
+
+use std::sync::Arc;
+
+use crate::commitlog::index::{Allocation, UNIT, UnitFile};
+use crate::commitlog::{CommitLog, Room};
+use crate::disk::{Disk, File, Map, Space};
+use crate::error::{Error, Result};
+use crate::types::{Anchor, Index};
+
+/// A piece of work.
+pub enum Work {
+    /// Makes a segment ahead of need: path, length.
+    Spare(String, u64),
+    /// Allocates index units.
+    Index(Allocation),
+    /// Allocates batch units.
+    Batches(Allocation),
+    /// Syncs derived files, so that the bound in `meta` may rise to the anchor.
+    Checkpoint(Vec<Arc<dyn File>>, Anchor),
+    /// Syncs data files (and directories first named), so that all before the anchor is on disk.
+    Sync(Vec<Arc<dyn File>>, Vec<&'static str>, Anchor),
+    /// Removes files, and makes that durable.
+    Remove(Vec<String>),
+    /// Asks for the room on the file system.
+    Space,
+    /// Asks when segments were last written.
+    Ages(Vec<(u64, Arc<dyn File>)>),
+}
+
+/// What came of it.
+pub enum Done {
+    /// A spare segment.
+    Spare(Result<Spare>),
+    /// Index units have their blocks.
+    Index(Result<(UnitFile, (u64, u64))>),
+    /// Batch units have their blocks.
+    Batches(Result<(UnitFile, (u64, u64))>),
+    /// Derived files are on disk up to the anchor.
+    Checkpoint(Result<Anchor>),
+    /// Data files are on disk up to the anchor.
+    Sync(Result<Anchor>),
+    /// Files are gone.
+    Remove(Result<()>),
+    /// The room on the file system.
+    Space(Result<Space>),
+    /// Segments by position, and when they were last written (milliseconds since 1970).
+    Ages(Result<Vec<(u64, u64)>>),
+}
+
+/// A segment that was made ahead.
+pub struct Spare {
+    /// Its name in `spare/`.
+    pub path: String,
+    /// To write.
+    pub file: Arc<dyn File>,
+    /// To read.
+    pub map: Arc<Map>,
+}
+
+/// What is being allocated, and whether the disk had room the last time.
+#[derive(Default)]
+pub struct Allocating {
+    spare: bool,
+    index: bool,
+    batches: bool,
+    disk_full: bool,
+}
+
+impl Work {
+    /// Does it. Waits for the disk.
+    pub fn run(self, disk: &dyn Disk) -> Done {
+        match self {
+            Work::Spare(path, bytes) => Done::Spare(make(disk, path, bytes)),
+            Work::Index(allocation) => Done::Index(allocation.run(disk)),
+            Work::Batches(allocation) => Done::Batches(allocation.run(disk)),
+            Work::Checkpoint(files, anchor) => {
+                Done::Checkpoint(sync(disk, &files, &[]).map(|()| anchor))
+            }
+            Work::Sync(files, dirs, anchor) => {
+                Done::Sync(sync(disk, &files, &dirs).map(|()| anchor))
+            }
+            Work::Remove(paths) => Done::Remove(remove(disk, &paths)),
+            Work::Space => Done::Space(disk.space().map_err(|e| Error::io("statvfs", e))),
+            Work::Ages(files) => Done::Ages(ages(&files)),
+        }
+    }
+}
+
+impl CommitLog {
+    /// How far an appender may go with what is allocated.
+    pub fn room(&self) -> Room {
+        let segment_bytes = self.meta.segment_bytes;
+        let next = match self.segments.last() {
+            Some(last) => last.end(),
+            None => self.end.pos - self.end.pos % segment_bytes,
+        };
+        let spares = self.spares.len() as u64 * segment_bytes;
+        // Every record could be a batch of its own, and elections take batch units too.
+        let batches =
+            self.batches.allocated().saturating_sub(self.end.raft_index.0 + CONTROL_UNITS);
+        let index = self.index.allocated().min(self.end.index.0 + batches);
+        Room { pos: next + spares, index: Index(index) }
+    }
+
+    /// Whether the last allocation met a full disk.
+    pub fn allocation_met_full_disk(&self) -> bool {
+        self.allocating.disk_full
+    }
+
+    /// What to allocate now, so that appends do not meet the end of the room. Each piece is given
+    /// out once, until its [`Done`] comes back.
+    pub fn wanted(&mut self) -> Vec<Work> {
+        let mut work = Vec::new();
+        if !self.allocating.spare && (self.spares.len() as u64) < self.spares_wanted() {
+            self.allocating.spare = true;
+            work.push(Work::Spare(self.spare_path(), self.meta.segment_bytes));
+        }
+        let step = self.unit_step();
+        let ahead = self.end.index.0 + step;
+        if !self.allocating.index {
+            if let Some(allocation) = self.index.allocation(ahead, step) {
+                self.allocating.index = true;
+                work.push(Work::Index(allocation));
+            }
+        }
+        let ahead = self.end.raft_index.0 + CONTROL_UNITS + step;
+        if !self.allocating.batches {
+            if let Some(allocation) = self.batches.allocation(ahead, step) {
+                self.allocating.batches = true;
+                work.push(Work::Batches(allocation));
+            }
+        }
+        work
+    }
+
+    /// Takes in what was allocated. A full disk is remembered, not an error: it is tried again.
+    pub fn allocated(&mut self, done: Done) -> Result<()> {
+        let result = match done {
+            Done::Spare(result) => {
+                self.allocating.spare = false;
+                result.map(|spare| self.spares.push_back(spare))
+            }
+            Done::Index(result) => {
+                self.allocating.index = false;
+                result.map(|(file, range)| {
+                    self.index.allocated_now(file, range);
+                    self.publish();
+                })
+            }
+            Done::Batches(result) => {
+                self.allocating.batches = false;
+                result.map(|(file, range)| self.batches.allocated_now(file, range))
+            }
+            _ => return Ok(()),
+        };
+        match result {
+            Ok(()) => self.allocating.disk_full = false,
+            Err(Error::DiskFull { .. }) => self.allocating.disk_full = true,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Allocates all that is wanted, here and now; a full disk is left for later.
+    pub fn allocate_now(&mut self) -> Result<()> {
+        loop {
+            let work = self.wanted();
+            if work.is_empty() {
+                return Ok(());
+            }
+            for work in work {
+                let done = work.run(&*self.disk.clone());
+                self.allocated(done)?;
+                if self.allocating.disk_full {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// A checkpoint of all that is flushed: the derived files to sync. `None` if nothing is new.
+    pub fn checkpoint(&self) -> Option<Work> {
+        let (durable, flushed) = (self.meta.durable, self.flushed);
+        (flushed.raft_index > durable.raft_index).then(|| {
+            let mut files = self.index.touched(durable.index.0, flushed.index.0);
+            files.extend(self.batches.touched(durable.raft_index.0, flushed.raft_index.0));
+            Work::Checkpoint(files, flushed)
+        })
+    }
+
+    /// A sync of all that is written, to be done elsewhere. `None` if nothing is new.
+    pub fn sync_elsewhere(&mut self) -> Option<Work> {
+        if self.end.raft_index == self.flushed.raft_index {
+            return None;
+        }
+        let files = std::mem::take(&mut self.unsynced).iter().map(|s| s.file.clone()).collect();
+        let names = std::mem::take(&mut self.unsynced_names);
+        let dirs = if names { vec!["data", "spare"] } else { Vec::new() };
+        Some(Work::Sync(files, dirs, self.end))
+    }
+
+    /// What was synced elsewhere is on disk.
+    pub fn synced_elsewhere(&mut self, anchor: Anchor) {
+        if anchor.raft_index > self.flushed.raft_index {
+            self.flushed = anchor;
+        }
+    }
+
+    pub(super) fn make_spare(&mut self) -> Result<Spare> {
+        let path = self.spare_path();
+        make(&*self.disk, path, self.meta.segment_bytes)
+    }
+
+    fn spare_path(&mut self) -> String {
+        self.spares_made += 1;
+        format!("spare/{:020}", self.spares_made)
+    }
+
+    /// Enough for some tens of megabytes: one large segment, or many small ones.
+    fn spares_wanted(&self) -> u64 {
+        (AHEAD_BYTES / self.meta.segment_bytes).clamp(1, 64)
+    }
+
+    /// Units to allocate at a time: in proportion to a segment, so that small logs stay small.
+    fn unit_step(&self) -> u64 {
+        (self.meta.segment_bytes / 8).clamp(64 << 10, 8 << 20) / UNIT
+    }
+}
+
+fn make(disk: &dyn Disk, path: String, bytes: u64) -> Result<Spare> {
+    let made = || {
+        let file = disk.create(&path, bytes)?;
+        file.allocate(0, bytes)?;
+        file.sync()?;
+        disk.sync_dir("spare")?;
+        let map = file.map()?;
+        Ok((file, map))
+    };
+    match made() {
+        Ok((file, map)) => Ok(Spare { path, file, map }),
+        Err(error) => {
+            // Half a spare would keep the blocks that a full disk lacks.
+            let _ = disk.remove(&path);
+            Err(Error::io(path, error))
+        }
+    }
+}
+
+fn sync(disk: &dyn Disk, files: &[Arc<dyn File>], dirs: &[&'static str]) -> Result<()> {
+    for file in files {
+        file.sync().map_err(|e| Error::io("sync", e))?;
+    }
+    for dir in dirs {
+        disk.sync_dir(dir).map_err(|e| Error::io(*dir, e))?;
+    }
+    Ok(())
+}
+
+fn remove(disk: &dyn Disk, paths: &[String]) -> Result<()> {
+    for path in paths {
+        match disk.remove(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(&**path, e));
+            }
+            _ => {}
+        }
+    }
+    for dir in ["data", "index", "batches"] {
+        if paths.iter().any(|p| p.starts_with(dir)) {
+            disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn ages(files: &[(u64, Arc<dyn File>)]) -> Result<Vec<(u64, u64)>> {
+    let age = |(pos, file): &(u64, Arc<dyn File>)| {
+        file.modified().map(|ms| (*pos, ms)).map_err(|e| Error::io("stat", e))
+    };
+    files.iter().map(age).collect()
+}
+
+/// Batch units kept for elections when appends are refused for want of room.
+const CONTROL_UNITS: u64 = 256;
+/// Bytes of segments to make ahead.
+const AHEAD_BYTES: u64 = 64 << 20;

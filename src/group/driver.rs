@@ -1,0 +1,782 @@
+//! The group thread's turn, in nine steps: take, seal, propose, send, write, sync, send acks,
+//! advance, publish. (A group of one has nobody to send to.) It has no thread, clock or socket of
+//! its own: whoever owns it calls [`Driver::turn`] when something came, or at the time that the
+//! last turn gave.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use raft::StateRole;
+use tracing::{info, warn};
+
+use crate::commitlog::record;
+use crate::commitlog::work::{Done, Work};
+use crate::commitlog::{Batch, CommitLog, LogEntry};
+use crate::consensus::core::{Core, OutEntry, Output};
+use crate::error::{Error, Result, Status};
+use crate::group::clock::{NEVER, nanos};
+use crate::group::events;
+use crate::group::metrics::Metrics;
+use crate::group::shared::{Control, Life, Marks, Role, Shared};
+use crate::group::staging::Block;
+use crate::group::waiters::{Event, Slot, lock};
+use crate::plant::{Plant, Plants};
+use crate::types::{Anchor, Index, Mark, RaftIndex};
+
+/// Where work goes that may take long. What comes of it is handed to [`Shared::post`].
+pub trait Helper: Send {
+    /// Takes a piece of work. Does not wait for it.
+    fn submit(&mut self, work: Work);
+}
+
+/// When to call [`Driver::turn`] again if nothing comes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once: there is more to do.
+    Now,
+    /// At this moment, in nanoseconds; [`NEVER`]: when something comes.
+    At(u64),
+    /// Never: the log is stopped.
+    Over,
+}
+
+/// Drives one log.
+pub struct Driver {
+    shared: Arc<Shared>,
+    core: Core,
+    helper: Box<dyn Helper>,
+    plants: Plants,
+    unsynced_max: u64,
+    block: Block,
+    /// Pieces of the block that are proposed already.
+    proposed: usize,
+    /// Batches that are proposed, until the engine wants them written.
+    sealed: Vec<Batch>,
+    /// The chain behind the last sealed batch, and its Raft index.
+    chain: (u32, RaftIndex),
+    /// Where Raft entries end that are written and not agreed yet.
+    ends: VecDeque<(RaftIndex, Mark)>,
+    /// A write that met a full disk, to be tried again.
+    stalled: Option<(Output, Vec<LogEntry>)>,
+    committed: Anchor,
+    marks: Marks,
+    /// The leadership whose order is open in staging.
+    leading: u64,
+    timers: Timers,
+    /// Pieces of work that have not come back.
+    outstanding: usize,
+    stopping: bool,
+    failed: bool,
+}
+
+struct Timers {
+    sync: u64,
+    sync_running: bool,
+    checkpoint: u64,
+    checkpoint_running: bool,
+    space: u64,
+    space_running: bool,
+    retention: u64,
+    ages_running: bool,
+    retry: u64,
+    allocation: u64,
+}
+
+impl Driver {
+    /// Drives a recovered log.
+    pub fn new(
+        shared: Arc<Shared>,
+        log: CommitLog,
+        helper: Box<dyn Helper>,
+        plants: Plants,
+        unsynced_max: u64,
+    ) -> Result<Driver> {
+        let marks = shared.marks();
+        let (end, committed, begin) = (log.end(), log.meta().committed, log.begin());
+        let core = Core::new(log)?;
+        let mut driver = Driver {
+            chain: (end.chain, end.batch),
+            shared,
+            core,
+            helper,
+            plants,
+            unsynced_max,
+            block: Block::default(),
+            proposed: 0,
+            sealed: Vec::new(),
+            ends: VecDeque::new(),
+            stalled: None,
+            committed,
+            marks,
+            leading: 0,
+            timers: Timers {
+                sync: NEVER,
+                sync_running: false,
+                checkpoint: NEVER,
+                checkpoint_running: false,
+                space: 0,
+                space_running: false,
+                retention: 0,
+                ages_running: false,
+                retry: NEVER,
+                allocation: 0,
+            },
+            outstanding: 0,
+            stopping: false,
+            failed: false,
+        };
+        if end.raft_index > committed.raft_index {
+            driver.ends.push_back((end.raft_index, end.mark()));
+        }
+        driver.shared.set_begin(begin);
+        driver.publish_room();
+        Ok(driver)
+    }
+
+    /// Joins the cluster: the sole voter stands for election at once.
+    pub fn start(&mut self) {
+        self.marks.role = Role::Follower;
+        self.marks.term = self.core.term();
+        self.shared.publish(&self.marks);
+        self.tell(events::ROLE | events::COMMIT | events::BEGIN | events::MEMBERS);
+        if let Err(error) = self.core.campaign() {
+            self.fail(&error);
+        }
+    }
+
+    /// One turn. An error in it stops the log for good.
+    pub fn turn(&mut self) -> Next {
+        self.shared.driver.heard();
+        if self.failed {
+            return self.turn_failed();
+        }
+        match self.try_turn() {
+            Ok(next) => next,
+            Err(error) => {
+                self.fail(&error);
+                Next::Now
+            }
+        }
+    }
+
+    /// The log failed elsewhere (a panic in a turn, say): ends what waits.
+    pub fn fail(&mut self, error: &Error) {
+        self.failed = true;
+        self.shared.fail(error);
+        self.shared.end(u64::MAX, Status::Failed);
+        self.marks.role = Role::Stopped;
+        self.marks.ready = false;
+        self.shared.publish(&self.marks);
+        self.tell(events::ROLE | events::FAILED);
+        self.shared.wake_readers();
+    }
+
+    /// The log, for tests and for what comes after the last turn.
+    pub fn log(&self) -> &CommitLog {
+        self.core.log()
+    }
+
+    fn try_turn(&mut self) -> Result<Next> {
+        let now = self.shared.clock.now();
+        self.take_done(now)?;
+        if let Some((output, entries)) = self.stalled.take() {
+            if !self.write(output, entries, now)? {
+                return self.answer_while_stalled();
+            }
+        }
+        self.take_staged();
+        let more = self.propose(now)?;
+        while let Some(output) = self.core.output() {
+            let entries = self.entries_of(&output);
+            if !self.write(output, entries, now)? {
+                return self.answer_while_stalled();
+            }
+        }
+        self.sealed.clear();
+        let over = self.answer(now)?;
+        self.publish();
+        if over {
+            return Ok(Next::Over);
+        }
+        let next = self.timers(now)?;
+        Ok(if more { Next::Now } else { Next::At(next) })
+    }
+
+    // ---- 1 take ---------------------------------------------------------------------------
+
+    fn take_done(&mut self, now: u64) -> Result<()> {
+        let done = std::mem::take(&mut *lock(&self.shared.done));
+        self.outstanding -= done.len();
+        for done in done {
+            match done {
+                Done::Spare(_) | Done::Index(_) | Done::Batches(_) => {
+                    self.core.log_mut().allocated(done)?;
+                    let full = self.core.log().allocation_met_full_disk();
+                    let wait = if full { nanos(FULL_DISK_RETRY) } else { 0 };
+                    self.timers.allocation = now.saturating_add(wait);
+                }
+                Done::Checkpoint(anchor) => {
+                    self.timers.checkpoint_running = false;
+                    let (durable, committed) = (anchor?, self.committed);
+                    self.core.log_mut().checkpointed(durable, committed)?;
+                    Metrics::add(&self.shared.metrics.checkpoints, 1);
+                }
+                Done::Sync(anchor) => {
+                    self.timers.sync_running = false;
+                    let anchor = failed_sync(anchor)?;
+                    self.core.log_mut().synced_elsewhere(anchor);
+                    self.shared.metrics.synced(0);
+                }
+                Done::Remove(result) => result?,
+                Done::Space(space) => {
+                    self.timers.space_running = false;
+                    let used =
+                        space.map(|s| 1e6 - s.available as f64 / s.total.max(1) as f64 * 1e6);
+                    let full = self.shared.live.disk_full_ppm.load(Ordering::Relaxed) as f64;
+                    let is_full = full < 1e6 && used? > full;
+                    if self.shared.disk_full.swap(is_full, Ordering::Relaxed) != is_full {
+                        warn!("disk full: {is_full}");
+                    }
+                }
+                Done::Ages(ages) => {
+                    self.timers.ages_running = false;
+                    self.purge_old(&ages?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives work away, unless the log is being stopped: then what is out has to come back.
+    fn submit(&mut self, work: Work) {
+        if !self.stopping {
+            self.outstanding += 1;
+            self.helper.submit(work);
+        }
+    }
+
+    /// Swaps the staged block for an empty one, if the last is used up and nobody holds the lock.
+    fn take_staged(&mut self) {
+        if self.proposed < self.block.pieces.len() || !self.sealed.is_empty() {
+            return;
+        }
+        self.block.clear();
+        self.proposed = 0;
+        for _ in 0..TRIES {
+            if let Ok(mut staging) = self.shared.staging.try_lock() {
+                staging.take(&mut self.block);
+                break;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    // ---- 2 seal, 3 propose ------------------------------------------------------------------
+
+    /// Seals and proposes what may be written before the next sync. True if some is left.
+    fn propose(&mut self, now: u64) -> Result<bool> {
+        let interval = self.shared.live.flush.load(Ordering::Relaxed) > 0;
+        if interval && self.core.log().unsynced_bytes() >= self.unsynced_max {
+            self.sync(now)?;
+        }
+        let mut bytes = 0;
+        while let Some(piece) = self.block.pieces.get(self.proposed) {
+            let size = piece.bytes.len() as u64;
+            if bytes > 0 && bytes + size > self.unsynced_max {
+                return Ok(true);
+            }
+            bytes += size;
+            self.proposed += 1;
+            if piece.term != self.leading || piece.count == 0 {
+                // Staged under a leadership that is over: its appends have been ended.
+                continue;
+            }
+            let (term, first, pos, range) =
+                (piece.term, piece.first, piece.pos, piece.bytes.clone());
+            let raft_index = self.core.last() + 1;
+            let controls = raft_index - self.chain.1 - 1;
+            let (chain, count) =
+                record::seal(&mut self.block.buf[range.clone()], controls, self.chain.0);
+            if !self.core.propose() {
+                self.drop_leadership();
+                continue;
+            }
+            self.chain = (chain, raft_index);
+            let count = count as u32;
+            let batch = Batch { raft_index, term, count, first, pos, chain, bytes: range };
+            self.sealed.push(batch);
+        }
+        Ok(false)
+    }
+
+    /// The engine drops proposals: whatever is staged behind has no place any more.
+    fn drop_leadership(&mut self) {
+        self.shared.end(self.leading, Status::LeaderLost);
+        self.leading = 0;
+    }
+
+    // ---- 5 write, 6 sync, 8 advance ---------------------------------------------------------
+
+    fn entries_of(&mut self, output: &Output) -> Vec<LogEntry> {
+        let entry = |entry: &OutEntry| match entry {
+            OutEntry::Control(control) => Some(LogEntry::Control(control.clone())),
+            OutEntry::Batch { raft_index, .. } => {
+                let sealed = self.sealed.iter().find(|b| b.raft_index == *raft_index)?;
+                Some(LogEntry::Batch(sealed.clone()))
+            }
+        };
+        output.entries.iter().filter_map(entry).collect()
+    }
+
+    /// Writes one output and makes it durable. False if the disk is full: to be tried again.
+    fn write(&mut self, output: Output, entries: Vec<LogEntry>, now: u64) -> Result<bool> {
+        if let Some((term, vote)) = output.vote {
+            if !self.plants.on(Plant::VoteNotSynced) {
+                self.core.log_mut().set_vote(term, vote)?;
+            }
+        }
+        if !entries.is_empty() {
+            let Driver { core, block, .. } = self;
+            match core.log_mut().write(&block.buf, &entries) {
+                Err(Error::DiskFull { what, source }) => {
+                    warn!("disk full: {what}: {source}");
+                    self.shared.disk_full.store(true, Ordering::Relaxed);
+                    self.timers.retry = now.saturating_add(nanos(FULL_DISK_RETRY));
+                    self.stalled = Some((output, entries));
+                    return Ok(false);
+                }
+                result => result?,
+            }
+            self.note_written(&entries);
+            if self.plants.on(Plant::DeliverBeforeCommit) {
+                self.marks.committed = self.core.log().end().mark();
+                self.shared.publish(&self.marks);
+            }
+            let each = self.shared.live.flush.load(Ordering::Relaxed) == 0;
+            if each && !self.plants.on(Plant::AckBeforeSync) {
+                self.sync(now)?;
+            }
+        }
+        self.core.persisted(output);
+        self.advance();
+        Ok(true)
+    }
+
+    fn note_written(&mut self, entries: &[LogEntry]) {
+        let metrics = &self.shared.metrics;
+        for entry in entries {
+            let (raft_index, end) = match entry {
+                LogEntry::Batch(batch) => {
+                    Metrics::add(&metrics.records, u64::from(batch.count));
+                    Metrics::add(&metrics.bytes, batch.bytes.len() as u64);
+                    Metrics::add(&metrics.batches, 1);
+                    let index = batch.first + u64::from(batch.count);
+                    let pos = batch.pos + batch.bytes.len() as u64;
+                    (batch.raft_index, Mark { index, pos })
+                }
+                LogEntry::Control(control) => {
+                    let before = self.ends.back().map_or(self.committed.mark(), |(_, end)| *end);
+                    (control.raft_index, before)
+                }
+            };
+            self.ends.push_back((raft_index, end));
+        }
+    }
+
+    fn sync(&mut self, _now: u64) -> Result<()> {
+        let before = self.shared.clock.now();
+        failed_sync(self.core.log_mut().sync())?;
+        self.shared.metrics.synced(self.shared.clock.now().saturating_sub(before));
+        Ok(())
+    }
+
+    /// The commit index may have moved: finds the mark it stands for.
+    fn advance(&mut self) {
+        let agreed = self.core.committed();
+        let mut end = None;
+        while let Some((raft_index, mark)) = self.ends.front().copied() {
+            if raft_index > agreed {
+                break;
+            }
+            end = Some((raft_index, mark));
+            self.ends.pop_front();
+        }
+        if let Some((raft_index, mark)) = end {
+            self.marks.committed = self.marks.committed.max(mark);
+            if let Some(anchor) = self.core.log().anchor(raft_index) {
+                self.committed = anchor;
+            }
+        }
+    }
+
+    // ---- 9 publish --------------------------------------------------------------------------
+
+    fn publish(&mut self) {
+        self.publish_room();
+        let role = match self.core.state() {
+            StateRole::Leader => Role::Leader,
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            StateRole::Follower => Role::Follower,
+        };
+        let before = self.marks;
+        self.marks.flushed = self.core.log().flushed().mark();
+        self.marks.begin = self.core.log().begin().mark();
+        (self.marks.role, self.marks.term) = (role, self.core.term());
+        (self.marks.leader, self.marks.ready) = (self.core.leader(), self.core.is_ready());
+        self.shared.publish(&self.marks);
+        let changed = (before.role, before.term, before.leader, before.ready)
+            != (role, self.marks.term, self.marks.leader, self.marks.ready);
+        if changed {
+            self.role_changed();
+        }
+        if before.committed != self.marks.committed {
+            self.shared.settle_committed(self.marks.committed.index);
+            self.shared.wake_readers();
+            let wanted = self.shared.callbacks_due.load(Ordering::SeqCst) > 0
+                || self.shared.wants_events.load(Ordering::Relaxed);
+            if wanted {
+                self.shared.delivery.ring();
+            }
+        } else if before.begin != self.marks.begin {
+            self.shared.delivery.ring();
+        }
+        self.open_order();
+    }
+
+    fn role_changed(&mut self) {
+        if self.leading != 0 && (self.marks.role != Role::Leader || self.marks.term != self.leading)
+        {
+            self.drop_leadership();
+        }
+        info!(
+            "{:?} in term {} (leader {}, ready {})",
+            self.marks.role, self.marks.term, self.marks.leader, self.marks.ready
+        );
+        self.tell(events::ROLE);
+    }
+
+    /// A new leader's order begins behind Raft's end. If a hook holds the lock, at a later turn.
+    fn open_order(&mut self) {
+        let stopped = self.shared.life() != Life::Running;
+        if self.marks.role != Role::Leader || self.leading == self.marks.term || stopped {
+            return;
+        }
+        let Ok(mut staging) = self.shared.staging.try_lock() else { return };
+        let end = self.core.log().end();
+        self.chain = (end.chain, end.batch);
+        staging.begin(self.marks.term, end.mark());
+        self.shared.publish_end(end.mark());
+        self.leading = self.marks.term;
+        Metrics::add(&self.shared.metrics.leaderships, 1);
+        self.shared.gate.store(self.leading, Ordering::SeqCst);
+    }
+
+    fn publish_room(&mut self) {
+        let now = self.shared.clock.now();
+        if !self.stopping && now >= self.timers.allocation {
+            for work in self.core.log_mut().wanted() {
+                self.submit(work);
+            }
+        }
+        let room = self.core.log().room();
+        self.shared.room_pos.store(room.pos, Ordering::Relaxed);
+        self.shared.room_index.store(room.index.0, Ordering::Relaxed);
+        let ended = self.core.log().allocation_met_full_disk();
+        self.shared.room_ended.store(ended, Ordering::Relaxed);
+    }
+
+    fn tell(&mut self, what: u32) {
+        let now = self.shared.state();
+        lock(&self.shared.inbox).events.push(Event::State { what, now });
+        self.shared.delivery.ring();
+    }
+
+    // ---- what it is asked for ---------------------------------------------------------------
+
+    /// Answers what was asked. True if it was asked to stop, and is done.
+    fn answer(&mut self, now: u64) -> Result<bool> {
+        let controls = std::mem::take(&mut *lock(&self.shared.controls));
+        let mut over = false;
+        for control in controls {
+            match control {
+                Control::Flush(slot) => self.flush(&slot, now)?,
+                Control::DeletePrefix(index) => self.delete_prefix(index)?,
+                Control::ReadIndex(slot) => {
+                    let (status, index) = self.read_index();
+                    slot.answer(status, index);
+                }
+                Control::ReadIndexAsync(token) => {
+                    let (status, index) = self.read_index();
+                    let event = Event::ReadIndex { token, status, index };
+                    lock(&self.shared.inbox).events.push(event);
+                    self.shared.delivery.ring();
+                }
+                Control::Stop(slot) => {
+                    self.stopping = true;
+                    if self.outstanding > 0 {
+                        lock(&self.shared.controls).push(Control::Stop(slot));
+                        continue;
+                    }
+                    self.stop(now)?;
+                    slot.answer(Status::Ok, Index(0));
+                    over = true;
+                }
+            }
+        }
+        Ok(over)
+    }
+
+    /// Everything appended is on disk; but what is staged and not taken yet comes first.
+    fn flush(&mut self, slot: &Arc<Slot>, now: u64) -> Result<()> {
+        if self.unwritten() {
+            lock(&self.shared.controls).push(Control::Flush(slot.clone()));
+            self.shared.driver.ring();
+            return Ok(());
+        }
+        self.sync(now)?;
+        self.marks.flushed = self.core.log().flushed().mark();
+        self.shared.publish(&self.marks);
+        slot.answer(Status::Ok, self.marks.flushed.index);
+        Ok(())
+    }
+
+    fn unwritten(&self) -> bool {
+        let staged = self.shared.staging.try_lock().map_or(true, |staging| !staging.is_empty());
+        staged || self.proposed < self.block.pieces.len()
+    }
+
+    /// The read barrier of a sole voter: it is the majority.
+    fn read_index(&self) -> (Status, Index) {
+        if self.core.state() != StateRole::Leader {
+            (Status::NotLeader, Index(0))
+        } else if !self.core.is_ready() {
+            (Status::NotReady, Index(0))
+        } else {
+            (Status::Ok, self.marks.committed.index)
+        }
+    }
+
+    fn delete_prefix(&mut self, index: Index) -> Result<()> {
+        if let Some(pos) = self.core.log().segment_start(index)? {
+            self.purge(pos)?;
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self, pos: u64) -> Result<()> {
+        let committed = self.committed;
+        if let Some(work) = self.core.log_mut().purge(pos, committed)? {
+            self.submit(work);
+            let begin = self.core.log().begin();
+            self.shared.set_begin(begin);
+            info!("purged before record {} (position {})", begin.index, begin.pos);
+        }
+        Ok(())
+    }
+
+    /// The last turn: all is synced, and the bounds say so.
+    fn stop(&mut self, now: u64) -> Result<()> {
+        self.take_staged();
+        while self.propose(now)? || self.proposed < self.block.pieces.len() {
+            while let Some(output) = self.core.output() {
+                let entries = self.entries_of(&output);
+                if !self.write(output, entries, now)? {
+                    break;
+                }
+            }
+            self.sealed.clear();
+        }
+        while let Some(output) = self.core.output() {
+            let entries = self.entries_of(&output);
+            if !self.write(output, entries, now)? {
+                return Ok(());
+            }
+        }
+        self.sync(now)?;
+        if let Some(Work::Checkpoint(files, anchor)) = self.core.log().checkpoint() {
+            for file in files {
+                file.sync().map_err(|e| Error::io("derived units", e))?;
+            }
+            let committed = self.committed;
+            self.core.log_mut().checkpointed(anchor, committed)?;
+        }
+        Ok(())
+    }
+
+    fn turn_failed(&mut self) -> Next {
+        let controls = std::mem::take(&mut *lock(&self.shared.controls));
+        self.outstanding -= std::mem::take(&mut *lock(&self.shared.done)).len();
+        for control in controls {
+            match control {
+                Control::Flush(slot) | Control::ReadIndex(slot) => {
+                    slot.answer(Status::Failed, Index(0));
+                }
+                Control::ReadIndexAsync(token) => {
+                    let (status, index) = (Status::Failed, Index(0));
+                    let event = Event::ReadIndex { token, status, index };
+                    lock(&self.shared.inbox).events.push(event);
+                    self.shared.delivery.ring();
+                }
+                Control::DeletePrefix(_) => {}
+                Control::Stop(slot) if self.outstanding > 0 => {
+                    lock(&self.shared.controls).push(Control::Stop(slot));
+                }
+                Control::Stop(slot) => {
+                    slot.answer(Status::Ok, Index(0));
+                    return Next::Over;
+                }
+            }
+        }
+        Next::At(NEVER)
+    }
+
+    /// The disk is full in the middle of a write: nothing else is done until it ends or the log is
+    /// stopped.
+    fn answer_while_stalled(&mut self) -> Result<Next> {
+        let mut controls = lock(&self.shared.controls);
+        if controls.iter().any(|c| matches!(c, Control::Stop(_))) {
+            for control in controls.drain(..) {
+                if let Control::Stop(slot) = control {
+                    slot.answer(Status::TimedOut, Index(0));
+                }
+            }
+            return Ok(Next::Over);
+        }
+        Ok(Next::At(self.timers.retry))
+    }
+
+    // ---- timers -----------------------------------------------------------------------------
+
+    /// Starts what is due, and tells when to look again.
+    fn timers(&mut self, now: u64) -> Result<u64> {
+        self.sync_timer(now);
+        self.checkpoint_timer(now);
+        self.space_timer(now);
+        self.retention_timer(now);
+        let t = &self.timers;
+        let allocation =
+            if self.core.log().allocation_met_full_disk() { t.allocation } else { NEVER };
+        let first = t.sync.min(t.checkpoint).min(allocation);
+        Ok(first.min(t.space_when_full()).min(t.retention_when_on()))
+    }
+
+    fn sync_timer(&mut self, now: u64) {
+        let interval = self.shared.live.flush.load(Ordering::Relaxed);
+        let log = self.core.log();
+        let dirty = log.end().raft_index > log.flushed().raft_index;
+        if !dirty || self.timers.sync_running {
+            self.timers.sync = NEVER;
+            return;
+        }
+        if self.timers.sync == NEVER {
+            self.timers.sync = now.saturating_add(interval);
+        }
+        if now >= self.timers.sync {
+            if let Some(work) = self.core.log_mut().sync_elsewhere() {
+                self.timers.sync_running = true;
+                self.submit(work);
+            }
+            self.timers.sync = NEVER;
+        }
+    }
+
+    fn checkpoint_timer(&mut self, now: u64) {
+        let log = self.core.log();
+        let behind = log.flushed().raft_index > log.meta().durable.raft_index;
+        if !behind || self.timers.checkpoint_running {
+            self.timers.checkpoint = NEVER;
+            return;
+        }
+        let interval = self.shared.live.checkpoint.load(Ordering::Relaxed);
+        if self.timers.checkpoint == NEVER {
+            self.timers.checkpoint = now.saturating_add(interval);
+        }
+        let rolled = log.flushed().pos / log.meta().segment_bytes
+            != log.meta().durable.pos / log.meta().segment_bytes;
+        if now >= self.timers.checkpoint || rolled {
+            if let Some(work) = log.checkpoint() {
+                self.timers.checkpoint_running = true;
+                self.submit(work);
+            }
+            self.timers.checkpoint = NEVER;
+        }
+    }
+
+    fn space_timer(&mut self, now: u64) {
+        if now >= self.timers.space && !self.timers.space_running {
+            self.timers.space_running = true;
+            let full = self.shared.disk_full.load(Ordering::Relaxed)
+                || self.shared.room_ended.load(Ordering::Relaxed);
+            let after = if full { FULL_DISK_RETRY } else { SPACE_INTERVAL };
+            self.timers.space = now.saturating_add(nanos(after));
+            self.timers.retry = if full { self.timers.space } else { NEVER };
+            self.submit(Work::Space);
+        }
+    }
+
+    fn retention_timer(&mut self, now: u64) {
+        if now < self.timers.retention || self.timers.ages_running {
+            return;
+        }
+        let bytes = self.shared.live.retention_bytes.load(Ordering::Relaxed);
+        let ms = self.shared.live.retention_ms.load(Ordering::Relaxed);
+        let old = self.core.log().old_segments(self.committed);
+        let on = (bytes != u64::MAX || ms != u64::MAX) && !old.is_empty();
+        self.timers.retention = if on { now.saturating_add(nanos(RETENTION_INTERVAL)) } else { 0 };
+        if on {
+            self.timers.ages_running = true;
+            self.submit(Work::Ages(old));
+        }
+    }
+
+    /// Purges what is too old or too much, oldest first, never the last segment.
+    fn purge_old(&mut self, ages: &[(u64, u64)]) -> Result<()> {
+        let bytes = self.shared.live.retention_bytes.load(Ordering::Relaxed);
+        let ms = self.shared.live.retention_ms.load(Ordering::Relaxed);
+        let segment_bytes = self.core.log().meta().segment_bytes;
+        let mut kept = self.core.log().data_bytes();
+        let wall = self.shared.clock.wall_ms();
+        let mut end = None;
+        for (pos, modified) in ages {
+            let too_old = ms != u64::MAX && wall.saturating_sub(*modified) > ms;
+            if !too_old && (bytes == u64::MAX || kept <= bytes) {
+                break;
+            }
+            kept -= segment_bytes;
+            end = Some(pos + segment_bytes);
+        }
+        match end {
+            Some(pos) => self.purge(pos),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Timers {
+    fn space_when_full(&self) -> u64 {
+        if self.space_running { NEVER } else { self.retry }
+    }
+
+    fn retention_when_on(&self) -> u64 {
+        if self.retention == 0 || self.ages_running { NEVER } else { self.retention }
+    }
+}
+
+/// A failed sync is final, whatever the system called it.
+fn failed_sync<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|error| match error {
+        Error::DiskFull { what, source } => Error::Io { what, source },
+        other => other,
+    })
+}
+
+/// How often the append lock is tried in one turn.
+const TRIES: usize = 64;
+/// How often a full disk is looked at.
+const FULL_DISK_RETRY: Duration = Duration::from_millis(100);
+/// How often the room on the disk is looked at while there is traffic.
+const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often segments are looked at for their age.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(1);

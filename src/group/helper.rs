@@ -1,0 +1,61 @@
+//! One thread per process does what may take long, for all logs: allocation, checkpoints, removal,
+//! syncs by interval.
+
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::commitlog::work::Work;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::group::driver::Helper;
+use crate::group::shared::Shared;
+use crate::group::waiters::lock;
+
+/// The process's helper, for one log.
+pub struct ProcessHelper {
+    disk: Arc<dyn Disk>,
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+}
+
+struct Job {
+    disk: Arc<dyn Disk>,
+    work: Work,
+    shared: Arc<Shared>,
+}
+
+impl ProcessHelper {
+    /// Serves one log; starts the thread if there is none yet.
+    pub fn new(disk: Arc<dyn Disk>, shared: Arc<Shared>) -> Result<ProcessHelper> {
+        Ok(ProcessHelper { disk, shared, jobs: jobs()? })
+    }
+}
+
+impl Helper for ProcessHelper {
+    fn submit(&mut self, work: Work) {
+        let job = Job { disk: self.disk.clone(), work, shared: self.shared.clone() };
+        // The thread only ends with the process.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn jobs() -> Result<Sender<Job>> {
+    static JOBS: OnceLock<Mutex<Option<Sender<Job>>>> = OnceLock::new();
+    let mut jobs = lock(JOBS.get_or_init(Mutex::default));
+    if let Some(jobs) = &*jobs {
+        return Ok(jobs.clone());
+    }
+    let (sender, receiver) = channel::<Job>();
+    let run = move || {
+        for job in receiver {
+            let done = job.work.run(&*job.disk);
+            job.shared.post(done);
+        }
+    };
+    std::thread::Builder::new()
+        .name("dledger-helper".into())
+        .spawn(run)
+        .map_err(|source| Error::Resource { what: "a thread", source })?;
+    *jobs = Some(sender.clone());
+    Ok(sender)
+}

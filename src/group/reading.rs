@@ -1,0 +1,248 @@
+//! Reading through a log's handle: bounds, waiting, pinning. Never a lock, never a copy, unless
+//! asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::commitlog::read::{Place, is_stepped_over};
+use crate::commitlog::record::{self, HEADER, Header};
+use crate::commitlog::segment::Segment;
+use crate::error::{Error, Status};
+use crate::group::shared::Shared;
+use crate::group::staging::Entry;
+use crate::types::Index;
+
+/// How to read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadOptions {
+    /// 0: one.
+    pub max_entries: u32,
+    /// 0: no limit; the first record comes in any case.
+    pub max_bytes: u64,
+    /// How long to wait for the first record to be committed; `None`: no limit.
+    pub wait: Option<Duration>,
+    /// Check checksums.
+    pub verify: bool,
+    /// Read ahead.
+    pub sequential: bool,
+}
+
+/// A pinned piece of the log. Dropping it unpins; it outlives the log's handle.
+pub struct View {
+    pin: Pin,
+    pos: u64,
+    len: u64,
+    entries: Vec<Entry>,
+    next_index: Index,
+}
+
+impl View {
+    /// Bytes from [`View::pos`] on: records with their headers.
+    pub fn bytes(&self) -> &[u8] {
+        let at = self.pos - self.pin.segment.pos;
+        self.pin.segment.map.bytes(at..at + self.len).unwrap_or_default()
+    }
+
+    /// Position of the first byte.
+    pub fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// The records in it; none from [`Shared::read_pos`].
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Where to go on reading.
+    pub fn next_index(&self) -> Index {
+        self.next_index
+    }
+}
+
+/// A whole mapped and pinned segment. Dropping it unpins; it outlives the log's handle.
+pub struct PinnedSegment {
+    pin: Pin,
+    begin: u64,
+}
+
+impl PinnedSegment {
+    /// Its first byte. To be read only below the committed position.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.pin.segment.map.as_ptr()
+    }
+
+    /// Position of its first byte.
+    pub fn pos(&self) -> u64 {
+        self.pin.segment.pos
+    }
+
+    /// Its length.
+    pub fn size(&self) -> u64 {
+        self.pin.segment.bytes
+    }
+
+    /// The first valid position in it.
+    pub fn begin(&self) -> u64 {
+        self.begin
+    }
+}
+
+/// Keeps a segment mapped, and is counted.
+struct Pin {
+    segment: Arc<Segment>,
+    open: Arc<AtomicU64>,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// Pins committed records from `index` on, as many as the limits allow and lie in one segment.
+    pub fn read(&self, index: Index, options: &ReadOptions) -> Result<View, Status> {
+        if let Err(status) = self.bounds().check(index) {
+            let waits = status == Status::NotCommitted && options.wait != Some(Duration::ZERO);
+            if !waits || !self.wait_committed(index, self.clock.deadline(options.wait)) {
+                return Err(status);
+            }
+        }
+        let bounds = self.bounds();
+        bounds.check(index)?;
+        let first = self.place(index)?;
+        if options.sequential {
+            first.segment.map.advise_sequential();
+        }
+        let most = u64::from(options.max_entries.max(1));
+        let end = bounds.committed.index.0.min(index.0.saturating_add(most));
+        let mut view = View {
+            pos: first.header.pos,
+            len: 0,
+            entries: Vec::with_capacity((end - index.0).min(1024) as usize),
+            next_index: index,
+            pin: self.pin(first.segment),
+        };
+        let mut header = first.header;
+        loop {
+            if options.verify {
+                self.verify(&view.pin.segment, &header)?;
+            }
+            view.len = header.end() - view.pos;
+            view.next_index = header.index + 1;
+            if !is_stepped_over(&header) {
+                view.entries.push(entry_of(&header));
+            }
+            let next = view.next_index;
+            if next.0 >= end || header.end() + HEADER as u64 > view.pin.segment.end() {
+                break;
+            }
+            match self.next_in(&view.pin.segment, header.end(), next)? {
+                Some(follows) => header = follows,
+                None => break,
+            }
+            let over = options.max_bytes > 0 && header.end() - view.pos > options.max_bytes;
+            if over {
+                break;
+            }
+        }
+        Ok(view)
+    }
+
+    /// Pins committed bytes from any position on, up to `max_len`, the end of the segment or the
+    /// committed position.
+    pub fn read_pos(&self, pos: u64, max_len: usize) -> Result<View, Status> {
+        let bounds = self.bounds();
+        bounds.check_pos(pos)?;
+        let segment = self.reader.segment(pos)?;
+        let end = segment.end().min(bounds.committed.pos);
+        let len = (end - pos).min(max_len as u64);
+        let next_index = self.reader.index_at(pos, &bounds).unwrap_or(bounds.committed.index);
+        Ok(View { pin: self.pin(segment), pos, len, entries: Vec::new(), next_index })
+    }
+
+    /// Copies one body by `read`, and verifies it: a medium error is an error, not a signal. The
+    /// entry comes with [`Status::TooLarge`] as well.
+    pub fn read_copy(
+        &self,
+        index: Index,
+        buf: &mut [u8],
+    ) -> Result<Entry, (Status, Option<Entry>)> {
+        let alone = |status| (status, None);
+        self.bounds().check(index).map_err(alone)?;
+        let place = self.place(index).map_err(alone)?;
+        let entry = entry_of(&place.header);
+        let Some(body) = buf.get_mut(..entry.body_len as usize) else {
+            return Err((Status::TooLarge, Some(entry)));
+        };
+        let at = entry.pos - place.segment.pos;
+        let mut header = [0; HEADER];
+        let read = place.segment.file.read_at(&mut header, at);
+        let read = read.and_then(|()| place.segment.file.read_at(body, at + HEADER as u64));
+        if let Err(error) = read {
+            return Err(alone(self.report(Error::io("read", error))));
+        }
+        let place = Place { header: Header::decode(&header), ..place };
+        if entry_of(&place.header) != entry {
+            let error = Error::corrupt(entry.pos, format!("the header of record {index}"));
+            return Err(alone(self.report(error)));
+        }
+        match self.reader.verify(&place, body, &self.begin()) {
+            Ok(()) => Ok(entry),
+            Err(error) => Err(alone(self.report(error))),
+        }
+    }
+
+    /// The committed record that has the byte at `pos`; in a blank: the next one.
+    pub fn index_at(&self, pos: u64) -> Result<Index, Status> {
+        self.reader.index_at(pos, &self.bounds())
+    }
+
+    /// Pins the whole segment that has `pos`.
+    pub fn pin_segment(&self, pos: u64) -> Result<PinnedSegment, Status> {
+        let bounds = self.bounds();
+        bounds.check_pos(pos)?;
+        let segment = self.reader.segment(pos)?;
+        let begin = bounds.begin.pos.max(segment.pos);
+        Ok(PinnedSegment { pin: self.pin(segment), begin })
+    }
+
+    fn pin(&self, segment: Arc<Segment>) -> Pin {
+        self.open_views.fetch_add(1, Ordering::Relaxed);
+        Pin { segment, open: self.open_views.clone() }
+    }
+
+    fn place(&self, index: Index) -> Result<Place, Status> {
+        self.reader.place(index).map_err(|error| self.report(error))
+    }
+
+    /// The header at `pos`, where a record with this index begins; `None` if a blank does.
+    fn next_in(&self, segment: &Segment, pos: u64, index: Index) -> Result<Option<Header>, Status> {
+        let mut magic = [0; 4];
+        let there = segment.map.copy(pos - segment.pos, &mut magic);
+        if !there || u32::from_be_bytes(magic) == record::MAGIC_BLANK {
+            return Ok(None);
+        }
+        self.reader.next(segment, pos, index).map(Some).map_err(|error| self.report(error))
+    }
+
+    fn verify(&self, segment: &Arc<Segment>, header: &Header) -> Result<(), Status> {
+        let at = header.pos - segment.pos + HEADER as u64;
+        let body = segment.map.bytes(at..at + u64::from(header.body_len)).unwrap_or_default();
+        let place = Place { segment: segment.clone(), header: *header };
+        self.reader.verify(&place, body, &self.begin()).map_err(|error| self.report(error))
+    }
+
+    /// A bad read fails that one call; the trace says where.
+    fn report(&self, error: Error) -> Status {
+        if !matches!(error, Error::Status(_)) {
+            tracing::error!("read: {error}");
+        }
+        error.status()
+    }
+}
+
+fn entry_of(header: &Header) -> Entry {
+    Entry { index: header.index, term: header.term, pos: header.pos, body_len: header.body_len }
+}

@@ -1,0 +1,539 @@
+//! What the threads of one log share: the gate that lets appends in, watermarks, the inbox, live
+//! options, the way to wake each other. The group thread publishes; everybody else reads.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+
+use crate::commitlog::read::{Bounds, Reader};
+use crate::commitlog::work::Done;
+use crate::error::{Error, Status};
+use crate::group::clock::{Clock, NEVER, nanos};
+use crate::group::metrics::Metrics;
+use crate::group::staging::Staging;
+use crate::group::sync::{Flag, Snapshot};
+use crate::group::waiters::{Blocked, Event, Inbox, Slot, Token, lock};
+use crate::options::{Flush, Options};
+use crate::types::{Anchor, Index, Mark};
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Role {
+    /// Not started, or stopped.
+    #[default]
+    Stopped,
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Leads.
+    Leader,
+    /// Follows without a vote.
+    Learner,
+}
+
+impl Role {
+    fn from(number: u64) -> Role {
+        match number {
+            1 => Role::Follower,
+            2 => Role::Candidate,
+            3 => Role::Leader,
+            4 => Role::Learner,
+            _ => Role::Stopped,
+        }
+    }
+}
+
+/// How things are with a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// What this member is.
+    pub role: Role,
+    /// Leader, and its term has a committed entry.
+    pub ready: bool,
+    /// Views and segments that are not released yet.
+    pub open_views: u32,
+    /// This member.
+    pub node_id: u64,
+    /// The leader; 0 if unknown.
+    pub leader_id: u64,
+    /// Raft term.
+    pub term: u64,
+    /// The first record that is kept.
+    pub begin: Mark,
+    /// Behind the last one that may be read.
+    pub committed: Mark,
+    /// Behind the last one on this member's disk.
+    pub flushed: Mark,
+    /// Behind the last one that was given a place.
+    pub end: Mark,
+}
+
+/// Where a log is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Life {
+    /// Open, not started.
+    Open,
+    /// Started.
+    Running,
+    /// Being stopped, or stopped.
+    Stopped,
+    /// Failed for good.
+    Failed,
+}
+
+/// Why a log failed: the first cause.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What it was.
+    pub status: Status,
+    /// The system's error number, or 0.
+    pub errno: i32,
+    /// In words.
+    pub message: String,
+}
+
+/// What the group thread is asked for.
+pub enum Control {
+    /// Sync all that is appended.
+    Flush(Arc<Slot>),
+    /// Forget whole segments before the record.
+    DeletePrefix(Index),
+    /// A read barrier, for a caller that waits.
+    ReadIndex(Arc<Slot>),
+    /// A read barrier, for a callback.
+    ReadIndexAsync(Token),
+    /// Sync, note the bounds, end.
+    Stop(Arc<Slot>),
+}
+
+/// Everything the threads of a log share.
+pub struct Shared {
+    /// Time.
+    pub clock: Clock,
+    /// This member.
+    pub node: u64,
+    /// The term whose leader takes appends here; 0: none are taken.
+    pub gate: AtomicU64,
+    life: AtomicU64,
+    /// A leadership is on its way to another member.
+    pub transferring: AtomicBool,
+    /// The append lock.
+    pub staging: Mutex<Staging>,
+    /// Waiters and events, on their way to the callback thread.
+    pub inbox: Mutex<Inbox>,
+    /// What helpers have done, on its way to the group thread.
+    pub done: Mutex<Vec<Done>>,
+    /// What the group thread is asked for.
+    pub controls: Mutex<Vec<Control>>,
+    marks: Snapshot<MARKS>,
+    tail: Snapshot<2>,
+    begin: Mutex<Anchor>,
+    /// Records whose appender has not heard of their end.
+    pub pending: AtomicU64,
+    /// Their bytes.
+    pub pending_bytes: AtomicU64,
+    /// Appends that wait for a callback.
+    pub callbacks_due: AtomicU64,
+    /// End of the last segment there is.
+    pub room_pos: AtomicU64,
+    /// The first index without a unit.
+    pub room_index: AtomicU64,
+    /// The disk is fuller than `disk.full.ratio`, or a write met its end.
+    pub disk_full: AtomicBool,
+    /// The last allocation met a full disk.
+    pub room_ended: AtomicBool,
+    /// Options that change live.
+    pub live: Live,
+    failure: OnceLock<Failure>,
+    /// The group thread's bell.
+    pub driver: Bell,
+    /// The callback thread's bell, or the poller's.
+    pub delivery: Bell,
+    /// No waiter is known to the callback thread with an earlier deadline.
+    pub armed: AtomicU64,
+    /// Readers that wait for a commit.
+    pub readers_waiting: AtomicUsize,
+    commit_lock: Mutex<()>,
+    commit_moved: Condvar,
+    /// Reads records.
+    pub reader: Arc<Reader>,
+    /// Views and pinned segments that are not released.
+    pub open_views: Arc<AtomicU64>,
+    /// Whether events are wanted.
+    pub wants_events: AtomicBool,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// Options that change while a log is open.
+pub struct Live {
+    /// `append.max.bytes`
+    pub append_max: AtomicU64,
+    /// `append.pending.max`
+    pub pending_max: AtomicU64,
+    /// `append.pending.bytes`
+    pub pending_bytes: AtomicU64,
+    /// `append.timeout`, in nanoseconds
+    pub append_timeout: AtomicU64,
+    /// `flush`: 0 = commit, else the interval in nanoseconds
+    pub flush: AtomicU64,
+    /// `disk.full.ratio`, in millionths
+    pub disk_full_ppm: AtomicU64,
+    /// `retention.bytes`; `u64::MAX` = off
+    pub retention_bytes: AtomicU64,
+    /// `retention.time`, in milliseconds; `u64::MAX` = off
+    pub retention_ms: AtomicU64,
+    /// `checkpoint.interval`, in nanoseconds
+    pub checkpoint: AtomicU64,
+}
+
+impl Live {
+    fn new() -> Live {
+        let zero = || AtomicU64::new(0);
+        Live {
+            append_max: zero(),
+            pending_max: zero(),
+            pending_bytes: zero(),
+            append_timeout: zero(),
+            flush: zero(),
+            disk_full_ppm: zero(),
+            retention_bytes: zero(),
+            retention_ms: zero(),
+            checkpoint: zero(),
+        }
+    }
+
+    /// Takes over what the options say.
+    pub fn set(&self, options: &Options) {
+        let flush = match options.flush {
+            Flush::Commit => 0,
+            Flush::Every(interval) => nanos(interval),
+        };
+        let retention_ms = options.retention_time.map_or(u64::MAX, |t| t.as_millis() as u64);
+        for (shared, value) in [
+            (&self.append_max, u64::from(options.append_max)),
+            (&self.pending_max, options.pending_max),
+            (&self.pending_bytes, options.pending_bytes),
+            (&self.append_timeout, nanos(options.append_timeout)),
+            (&self.flush, flush),
+            (&self.disk_full_ppm, (options.disk_full_ratio * 1e6) as u64),
+            (&self.retention_bytes, options.retention_bytes.unwrap_or(u64::MAX)),
+            (&self.retention_ms, retention_ms),
+            (&self.checkpoint, nanos(options.checkpoint_interval)),
+        ] {
+            shared.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the group thread publishes at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    /// What this member is.
+    pub role: Role,
+    /// Leader, and its term has a committed entry.
+    pub ready: bool,
+    /// 0 if unknown.
+    pub leader: u64,
+    /// Raft term.
+    pub term: u64,
+    /// The first record that is kept.
+    pub begin: Mark,
+    /// Behind the last one that is agreed.
+    pub committed: Mark,
+    /// Behind the last one on this disk.
+    pub flushed: Mark,
+}
+
+impl Shared {
+    /// The shared state of a log that was just opened.
+    pub fn new(
+        clock: Clock,
+        node: u64,
+        options: &Options,
+        staging: Staging,
+        reader: Arc<Reader>,
+        marks: Marks,
+    ) -> Shared {
+        let live = Live::new();
+        live.set(options);
+        let tail = staging.next();
+        Shared {
+            clock,
+            node,
+            gate: AtomicU64::new(0),
+            life: AtomicU64::new(Life::Open as u64),
+            transferring: AtomicBool::new(false),
+            staging: Mutex::new(staging),
+            inbox: Mutex::default(),
+            done: Mutex::default(),
+            controls: Mutex::default(),
+            marks: Snapshot::new(numbers(&marks)),
+            tail: Snapshot::new([tail.index.0, tail.pos]),
+            begin: Mutex::default(),
+            pending: AtomicU64::new(0),
+            pending_bytes: AtomicU64::new(0),
+            callbacks_due: AtomicU64::new(0),
+            room_pos: AtomicU64::new(0),
+            room_index: AtomicU64::new(0),
+            disk_full: AtomicBool::new(false),
+            room_ended: AtomicBool::new(false),
+            live,
+            failure: OnceLock::new(),
+            driver: Bell::default(),
+            delivery: Bell::default(),
+            armed: AtomicU64::new(NEVER),
+            readers_waiting: AtomicUsize::new(0),
+            commit_lock: Mutex::default(),
+            commit_moved: Condvar::new(),
+            reader,
+            open_views: Arc::default(),
+            wants_events: AtomicBool::new(false),
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// Where the log is in its life.
+    pub fn life(&self) -> Life {
+        match self.life.load(Ordering::Acquire) {
+            0 => Life::Open,
+            1 => Life::Running,
+            2 => Life::Stopped,
+            _ => Life::Failed,
+        }
+    }
+
+    /// Moves on in life, if it is where it is expected to be.
+    pub fn moves(&self, from: Life, to: Life) -> bool {
+        let (from, to) = (from as u64, to as u64);
+        self.life.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Why no append is taken while the gate is closed.
+    pub fn refusal(&self) -> Status {
+        match self.life() {
+            Life::Open | Life::Stopped => Status::Stopped,
+            Life::Failed => Status::Failed,
+            Life::Running => Status::NotLeader,
+        }
+    }
+
+    /// Stops the log for good. The first cause stays.
+    pub fn fail(&self, error: &Error) {
+        let (status, errno) = (error.status(), error.errno());
+        let message = error.to_string();
+        tracing::error!("the log stops: {message}");
+        let _ = self.failure.set(Failure { status, errno, message });
+        self.life.store(Life::Failed as u64, Ordering::Release);
+    }
+
+    /// The first cause of a failure.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.get()
+    }
+
+    /// Closes the gate, and ends the appends of `term` and before that are not committed: nothing
+    /// is pushed for these terms afterwards.
+    pub fn end(&self, term: u64, status: Status) {
+        self.gate.store(0, Ordering::SeqCst);
+        let committed = self.marks().committed.index;
+        let mut inbox = lock(&self.inbox);
+        inbox.events.push(Event::Ended { term, status, committed });
+        let blocked = std::mem::take(&mut inbox.blocked);
+        for blocked in blocked {
+            if blocked.end <= committed {
+                self.settle(&blocked, Status::Ok);
+            } else if blocked.term <= term {
+                self.settle(&blocked, status);
+            } else {
+                inbox.blocked.push_back(blocked);
+            }
+        }
+        drop(inbox);
+        self.delivery.ring();
+    }
+
+    /// Answers callers that block for what is committed now.
+    pub fn settle_committed(&self, committed: Index) {
+        let mut inbox = lock(&self.inbox);
+        while inbox.blocked.front().is_some_and(|b| b.end <= committed) {
+            if let Some(blocked) = inbox.blocked.pop_front() {
+                self.settle(&blocked, Status::Ok);
+            }
+        }
+    }
+
+    /// Answers a caller that blocks, unless its own time was over first.
+    fn settle(&self, blocked: &Blocked, status: Status) {
+        if blocked.slot.answer(status, blocked.end) {
+            self.release(blocked.records, blocked.bytes);
+        }
+    }
+
+    /// Publishes what the group thread knows.
+    pub fn publish(&self, marks: &Marks) {
+        self.marks.write(numbers(marks));
+    }
+
+    /// What the group thread published last.
+    pub fn marks(&self) -> Marks {
+        let n = self.marks.read();
+        let mark = |at: usize| Mark { index: Index(n[at]), pos: n[at + 1] };
+        Marks {
+            role: Role::from(n[0]),
+            ready: n[1] != 0,
+            leader: n[2],
+            term: n[3],
+            begin: mark(4),
+            committed: mark(6),
+            flushed: mark(8),
+        }
+    }
+
+    /// Behind the last record that is agreed.
+    pub fn committed(&self) -> Index {
+        Index(self.marks.get(6))
+    }
+
+    /// Publishes the end of the order. Under the append lock.
+    pub fn publish_end(&self, end: Mark) {
+        self.tail.write([end.index.0, end.pos]);
+    }
+
+    /// How things are, all at one time.
+    pub fn state(&self) -> State {
+        let marks = self.marks();
+        let [index, pos] = self.tail.read();
+        // Read after the marks, the end is never before what they say is committed.
+        let end = Mark { index: Index(index), pos }.max(marks.committed);
+        let life = self.life();
+        let runs = matches!(life, Life::Running);
+        State {
+            role: if runs { marks.role } else { Role::Stopped },
+            ready: runs && marks.ready,
+            open_views: self.open_views.load(Ordering::Relaxed) as u32,
+            node_id: self.node,
+            leader_id: if runs { marks.leader } else { 0 },
+            term: marks.term,
+            begin: marks.begin,
+            committed: marks.committed,
+            flushed: marks.flushed,
+            end,
+        }
+    }
+
+    /// What may be read.
+    pub fn bounds(&self) -> Bounds {
+        let marks = self.marks();
+        Bounds { begin: marks.begin, committed: marks.committed }
+    }
+
+    /// The anchor before the first record.
+    pub fn begin(&self) -> Anchor {
+        *lock(&self.begin)
+    }
+
+    /// Publishes the anchor before the first record.
+    pub fn set_begin(&self, begin: Anchor) {
+        *lock(&self.begin) = begin;
+    }
+
+    /// Tells waiting readers that the committed mark moved, or that the log stopped.
+    pub fn wake_readers(&self) {
+        if self.readers_waiting.load(Ordering::SeqCst) > 0 {
+            drop(lock(&self.commit_lock));
+            self.commit_moved.notify_all();
+        }
+    }
+
+    /// Waits until the record is committed; false when the time is over or the log is not running.
+    pub fn wait_committed(&self, index: Index, deadline: u64) -> bool {
+        self.readers_waiting.fetch_add(1, Ordering::SeqCst);
+        let mut guard = lock(&self.commit_lock);
+        let there = loop {
+            if self.committed() > index {
+                break true;
+            }
+            let left = deadline.saturating_sub(self.clock.now());
+            if left == 0 || matches!(self.life(), Life::Stopped | Life::Failed) {
+                break false;
+            }
+            let left = std::time::Duration::from_nanos(left.min(LONGEST_WAIT));
+            guard = match self.commit_moved.wait_timeout(guard, left) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        };
+        drop(guard);
+        self.readers_waiting.fetch_sub(1, Ordering::SeqCst);
+        there
+    }
+
+    /// Hands the group thread what was done for it.
+    pub fn post(&self, done: Done) {
+        lock(&self.done).push(done);
+        self.driver.ring();
+    }
+
+    /// Asks the group thread for something.
+    pub fn ask(&self, control: Control) {
+        lock(&self.controls).push(control);
+        self.driver.ring();
+    }
+
+    /// An append is over: makes room for others.
+    pub fn release(&self, records: u64, bytes: u64) {
+        self.pending.fetch_sub(records, Ordering::Relaxed);
+        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+fn numbers(marks: &Marks) -> [u64; MARKS] {
+    [
+        marks.role as u64,
+        u64::from(marks.ready),
+        marks.leader,
+        marks.term,
+        marks.begin.index.0,
+        marks.begin.pos,
+        marks.committed.index.0,
+        marks.committed.pos,
+        marks.flushed.index.0,
+        marks.flushed.pos,
+    ]
+}
+
+/// Wakes one thread. What it does to wake it is set when the thread is there.
+#[derive(Default)]
+pub struct Bell {
+    flag: Flag,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Bell {
+    /// Says how to wake whoever answers the bell. Once.
+    pub fn answers(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    /// Wakes it, unless it was rung since it last looked.
+    pub fn ring(&self) {
+        if self.flag.raise() {
+            if let Some(wake) = self.wake.get() {
+                wake();
+            }
+        }
+    }
+
+    /// Whoever answers looks around now. True if it was rung.
+    pub fn heard(&self) -> bool {
+        self.flag.lower()
+    }
+}
+
+/// Numbers in a [`Marks`].
+const MARKS: usize = 10;
+/// A condition variable takes no longer time than this on every system.
+const LONGEST_WAIT: u64 = 3_600_000_000_000;
