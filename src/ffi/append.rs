@@ -93,25 +93,13 @@ pub unsafe extern "C" fn dl_append_batch_async(
         if bodies.iter().any(|body| !sound(body.data, body.len)) {
             return Err(Status::Invalid);
         }
-        let mut few = [0; FEW];
-        let mut many = Vec::new();
-        let lens = match few.get_mut(..n) {
-            Some(few) => few,
-            None => {
-                many.resize(n, 0);
-                &mut many[..]
-            }
-        };
-        for (len, body) in lens.iter_mut().zip(bodies) {
-            // Saturated it is over any limit, as it was.
-            *len = u32::try_from(body.len).unwrap_or(u32::MAX);
-        }
+        let mut lens = bodies.iter().map(|body| body.len);
         let mut slices = bodies.iter().map(|body| {
             // SAFETY: as many bytes of the caller, for the duration of this call.
             unsafe { slice_of(body.data, body.len) }
         });
         let token = append_token(r#fn, user_data);
-        handle.group.append_batch(&mut slices, lens, &options, token, &mut |at, entry| {
+        handle.group.append_batch(&mut slices, &mut lens, &options, token, &mut |at, entry| {
             // SAFETY: NULL or `n` elements to be written, and `at` is one of them.
             unsafe { tell(out, at, &entry) }
         })
@@ -179,7 +167,7 @@ pub unsafe extern "C" fn dl_register_append_hook(
             // SAFETY: the registered function, with its pointer; all of it lives until it returns.
             call(Context::HOOK, "dl_append_hook", || unsafe { hook(data, &entry, body) }) == DL_OK
         };
-        let number = handle.group.add_hook(Box::new(run)).map_err(|error| error.status())?;
+        let number = handle.group.add_hook(Box::new(run)).map_err(|(error, _)| error.status())?;
         handle.keep_hook(number, owned);
         if !id.is_null() {
             // SAFETY: the caller's to be written.
@@ -250,6 +238,3 @@ unsafe fn tell(out: *mut dl_entry, at: usize, entry: &Entry) {
         unsafe { out.add(at).write(dl_entry::new(entry, std::ptr::null())) }
     }
 }
-
-/// Bodies of one call whose lengths need no memory of the heap.
-const FEW: usize = 256;

@@ -144,6 +144,11 @@ impl Observer for Calls {
 }
 
 impl Calls {
+    /// Whether events need not be made at all.
+    pub(super) fn wants_events(&self) -> bool {
+        self.event.0.is_some()
+    }
+
     /// At most ITEMS_MAX at once, without memory of the heap.
     fn shared(&self, items: &[Completion]) {
         let (Some(complete), UserData(data)) = self.complete else { return };

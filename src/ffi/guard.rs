@@ -87,19 +87,11 @@ pub(super) fn status(f: impl FnOnce() -> std::result::Result<(), Status>) -> dl_
 /// # Safety
 /// `err` is NULL or may be written.
 pub(super) unsafe fn explained(err: *mut dl_error, f: impl FnOnce() -> Result<()>) -> dl_status {
-    let answer = catch(
-        |panic| Err((Status::Panic, Error::Invalid(format!("a bug, caught: {panic}").into()))),
-        || f().map_err(|error| (error.status(), error)),
-    );
-    let Err((status, error)) = answer else { return DL_OK };
-    // SAFETY: the caller's promise. A status of its own, since a bug has no variant of Error.
-    unsafe {
-        explain(err, &error);
-        if let Some(err) = err.as_mut() {
-            err.status = status as dl_status;
-        }
-    }
-    status as dl_status
+    let bug = |panic: &str| Err(Error::Bug(format!("a bug, caught: {panic}")));
+    let Err(error) = catch(bug, f) else { return DL_OK };
+    // SAFETY: the caller's promise.
+    unsafe { explain(err, &error) };
+    error.status() as dl_status
 }
 
 /// Which process this is, counted in forks: a handle that was made in another one is not ours.

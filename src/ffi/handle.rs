@@ -42,7 +42,9 @@ impl Handle {
             }
             setup.calls
         };
-        self.group.start(Arc::new(calls)).inspect_err(|_| self.setup().started = false)
+        self.group
+            .start(Arc::new(calls), calls.wants_events())
+            .inspect_err(|_| self.setup().started = false)
     }
 
     /// Keeps a callback for [`Handle::start`]. One that it replaces never ran; its `drop` comes
@@ -105,8 +107,7 @@ pub(super) fn limit(timeout_ms: u32) -> Option<Duration> {
     (timeout_ms != FOREVER).then(|| Duration::from_millis(timeout_ms.into()))
 }
 
-/// The same where `None` already means something else: no limit is a time that no process sees
-/// the end of, and that still can be added to a clock.
+/// The same where `None` means the preset: no limit is a time that no process sees the end of.
 pub(super) fn long(timeout_ms: u32) -> Duration {
     limit(timeout_ms).unwrap_or(Duration::from_secs(100 * 365 * 24 * 3600))
 }

@@ -4,6 +4,7 @@
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::slice;
+use std::time::Duration;
 
 use super::guard::{self, Waits};
 use super::handle;
@@ -50,7 +51,7 @@ pub unsafe extern "C" fn dl_read(
     guard::status(|| {
         // SAFETY: NULL or the caller's struct.
         let options = unsafe { options(opts) }?;
-        let waits = options.wait.map_or(Waits::No, |_| Waits::Yes);
+        let waits = if options.wait == Some(Duration::ZERO) { Waits::No } else { Waits::Yes };
         // SAFETY: the header's rules for `log`.
         let handle = unsafe { handle::get(log, waits) }?;
         if out.is_null() {
@@ -204,9 +205,9 @@ unsafe impl Growing for dl_read_opts {}
 /// # Safety
 /// NULL, or the caller's struct.
 unsafe fn options(opts: *const dl_read_opts) -> Result<ReadOptions, Status> {
-    let one = ReadOptions { max_entries: 1, max_bytes: u64::MAX, ..ReadOptions::default() };
     if opts.is_null() {
-        return Ok(one);
+        let now = Some(Duration::ZERO);
+        return Ok(ReadOptions { max_entries: 1, wait: now, ..ReadOptions::default() });
     }
     // SAFETY: the caller's promise.
     let opts = unsafe { sized::read(opts) }?;
@@ -214,9 +215,9 @@ unsafe fn options(opts: *const dl_read_opts) -> Result<ReadOptions, Status> {
         return Err(Status::Unsupported);
     }
     Ok(ReadOptions {
-        max_entries: opts.max_entries.max(1),
-        max_bytes: if opts.max_bytes == 0 { u64::MAX } else { opts.max_bytes },
-        wait: (opts.timeout_ms != 0).then(|| handle::long(opts.timeout_ms)),
+        max_entries: opts.max_entries,
+        max_bytes: opts.max_bytes,
+        wait: handle::limit(opts.timeout_ms),
         verify: opts.flags & DL_READ_VERIFY != 0,
         sequential: opts.flags & DL_READ_SEQUENTIAL != 0,
     })

@@ -36,9 +36,12 @@ pub unsafe extern "C" fn dl_failure(log: *mut dl_log, out: *mut dl_error) -> dl_
         if out.is_null() {
             return Err(Status::Invalid);
         }
-        let (status, errno, message) = handle.group.failure().unwrap_or((Status::Ok, 0, "".into()));
+        let (status, details) = match handle.group.failure() {
+            Some(cause) => (cause.status, describe(cause.status, cause.errno, &cause.message)),
+            None => (Status::Ok, describe(Status::Ok, 0, "")),
+        };
         // SAFETY: not NULL, the caller's to be written.
-        unsafe { out.write(describe(status, errno, &message)) };
+        unsafe { out.write(details) };
         handle::check(status)
     })
 }
