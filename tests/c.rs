@@ -166,9 +166,9 @@ fn library() -> PathBuf {
     found.into_iter().find(|path| path.exists()).expect("cargo builds the shared library")
 }
 
-fn output(tool: &str, flags: &[&str]) -> String {
-    let answer = Command::new(tool).args(flags).arg(library()).output();
-    let answer = answer.unwrap_or_else(|error| panic!("{tool}: {error}"));
+fn output(command: &str, flags: &[&str]) -> String {
+    let answer = Command::new(command).args(flags).arg(library()).output();
+    let answer = answer.unwrap_or_else(|error| panic!("{command}: {error}"));
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     String::from_utf8(answer.stdout).unwrap()
 }
