@@ -4,6 +4,8 @@
 //! only those that come after it; they are public for this crate's own tests, benches and tools
 //! and keep no promise of stability.
 
+pub mod ffi;
+
 pub mod group;
 
 pub mod consensus;

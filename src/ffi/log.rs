@@ -1,0 +1,117 @@
+//! The life of a handle: open, start, stop, close, and options that change meanwhile.
+
+use std::ffi::c_char;
+use std::time::Duration;
+
+use super::guard::{self, Context, Waits};
+use super::handle::{self, Handle};
+use super::options::dl_config;
+use super::status::{dl_error, dl_status};
+use super::text;
+use crate::error::Error;
+use crate::group::Group;
+
+/// One member of one replicated log.  Any thread, any time; only dl_close must be the last.
+pub struct dl_log(pub(super) Handle);
+
+/// Locks and recovers the directory, or makes it.  No socket, no election, no callback.  Begin is
+/// final; committed is a lower bound that was durable; end may still fall, never below committed,
+/// when a leader's log differs.  cfg stays yours and may be freed or used again.  [waits] for the
+/// disk.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dl_open(
+    cfg: *const dl_config,
+    out: *mut *mut dl_log,
+    err: *mut dl_error,
+) -> dl_status {
+    let open = || {
+        // SAFETY: NULL or from dl_config_new, and no other thread uses it.
+        let Some(dl_config(options)) = (unsafe { cfg.as_ref() }) else {
+            return Err(Error::Invalid("cfg is NULL".into()));
+        };
+        if out.is_null() {
+            return Err(Error::Invalid("out is NULL".into()));
+        }
+        Waits::Yes.check()?;
+        guard::watch_forks()?;
+        tracing::debug!(version = env!("CARGO_PKG_VERSION"), "dl_open");
+        options.validate()?;
+        let log = Box::new(dl_log(Handle::new(Group::open(options)?)));
+        // SAFETY: not NULL, and the caller's to be written.
+        unsafe { out.write(Box::into_raw(log)) };
+        Ok(())
+    };
+    // SAFETY: `err` is the caller's, or NULL.
+    unsafe { guard::explained(err, open) }
+}
+
+/// Listens and joins the cluster.  Does not wait for a leader.  Once in the life of a handle.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dl_start(log: *mut dl_log, err: *mut dl_error) -> dl_status {
+    let start = || {
+        // SAFETY: the header's rules for `log`.
+        unsafe { handle::get(log, Waits::No) }?.start()
+    };
+    // SAFETY: `err` is the caller's, or NULL.
+    unsafe { guard::explained(err, start) }
+}
+
+/// Leaves: refuses new appends with DL_E_STOPPED, waits up to timeout_ms for appends in flight,
+/// completes the rest with DL_E_STOPPED, flushes.  When it returns no callback runs or will run
+/// (with callbacks=poll it wakes dl_poll, waits until that has returned, and runs the last ones
+/// itself).  It waits without limit for a callback that is running: hold no lock that one takes.
+/// Every other wait ends with DL_E_STOPPED.  The directory is unlocked and may be opened again,
+/// while this handle goes on reading below the committed mark it had; reads no longer wait.
+/// Twice is harmless.  DL_E_TIMED_OUT: stopped as well, but some outcomes are unknown, or the
+/// last sync is not over (the lock is then kept).  In a callback or hook: DL_E_DEADLOCK.  [waits]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dl_stop(log: *mut dl_log, timeout_ms: u32) -> dl_status {
+    guard::status(|| {
+        // SAFETY: the header's rules for `log`. It waits for callbacks even with a timeout of 0.
+        let handle = unsafe { handle::get(log, Waits::Yes) }?;
+        handle::check(handle.group.stop(handle::limit(timeout_ms)))
+    })
+}
+
+/// Frees the handle; stops it first if need be, with timeout 0.  The one function that must not
+/// run at the same time as another on this handle.  Views and pinned segments outlive it.  In a
+/// callback or hook it does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dl_close(log: *mut dl_log) {
+    guard::catch(
+        |_| (),
+        || {
+            let inside = Context::any(&[Context::CALLBACK, Context::HOOK, Context::TRACE]);
+            // SAFETY: NULL or from dl_open, and nobody else uses it any more.
+            match unsafe { log.as_ref() } {
+                Some(dl_log(handle)) if !inside && handle.generation == guard::generation() => {}
+                _ => return,
+            }
+            // SAFETY: as above; dl_open made it as a Box.
+            let log = unsafe { Box::from_raw(log) };
+            // What it answers is lost with the handle; whoever wants to know calls dl_stop.
+            let _ = log.0.group.stop(Some(Duration::ZERO));
+        },
+    )
+}
+
+/// Changes an option of an open log; only those that dl_options() calls live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dl_set(
+    log: *mut dl_log,
+    key: *const c_char,
+    value: *const c_char,
+    err: *mut dl_error,
+) -> dl_status {
+    let set = || {
+        // SAFETY: the header's rules for `log`.
+        let handle = unsafe { handle::get(log, Waits::No) }?;
+        // SAFETY: strings of the caller, for the duration of this call.
+        let (key, value) = unsafe { (text::given(key, "key")?, text::given(value, "value")?) };
+        handle.group.set(key, value)
+    };
+    // SAFETY: `err` is the caller's, or NULL.
+    unsafe { guard::explained(err, set) }
+}
