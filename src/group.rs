@@ -284,9 +284,9 @@ impl Group {
     }
 
     /// Appends records, all or none: see [`Shared::append_batch`].
-    pub fn append_batch<'a>(
+    pub fn append_batch(
         &self,
-        bodies: &mut dyn Iterator<Item = &'a [u8]>,
+        bodies: &mut dyn Iterator<Item = &[u8]>,
         lens: &mut dyn Iterator<Item = usize>,
         options: &AppendOptions,
         token: Token,

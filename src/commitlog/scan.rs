@@ -64,10 +64,11 @@ impl Scan {
         let dledger_end = self.dledger_end;
         loop {
             let Some((header, bytes)) = self.record(pos, index)? else { return Ok(Step::End) };
-            if first.is_none() && header.is_dledgers() {
-                if let Some(step) = dledgers_step(at, &header, dledger_end) {
-                    return Ok(step);
-                }
+            if first.is_none()
+                && header.is_dledgers()
+                && let Some(step) = dledgers_step(at, &header, dledger_end)
+            {
+                return Ok(step);
             }
             let body = bytes.get(HEADER..).unwrap_or_default();
             let next = record::chain_crc(chain, &header.encode());

@@ -119,18 +119,18 @@ impl CommitLog {
         }
         let step = self.unit_step();
         let ahead = self.end.index.0 + step;
-        if !self.allocating.index {
-            if let Some(allocation) = self.index.allocation(ahead, step) {
-                self.allocating.index = true;
-                work.push(Work::Index(allocation));
-            }
+        if !self.allocating.index
+            && let Some(allocation) = self.index.allocation(ahead, step)
+        {
+            self.allocating.index = true;
+            work.push(Work::Index(allocation));
         }
         let ahead = self.end.raft_index.0 + CONTROL_UNITS + step;
-        if !self.allocating.batches {
-            if let Some(allocation) = self.batches.allocation(ahead, step) {
-                self.allocating.batches = true;
-                work.push(Work::Batches(allocation));
-            }
+        if !self.allocating.batches
+            && let Some(allocation) = self.batches.allocation(ahead, step)
+        {
+            self.allocating.batches = true;
+            work.push(Work::Batches(allocation));
         }
         work
     }

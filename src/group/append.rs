@@ -42,9 +42,9 @@ impl Shared {
 
     /// Appends records, all or none; one callback hears of the end of the last. `lens` are the
     /// lengths of `bodies`. `out` is called for each, and only if all were taken.
-    pub fn append_batch<'a>(
+    pub fn append_batch(
         &self,
-        bodies: &mut dyn Iterator<Item = &'a [u8]>,
+        bodies: &mut dyn Iterator<Item = &[u8]>,
         lens: &mut dyn Iterator<Item = usize>,
         options: &AppendOptions,
         token: Token,
@@ -115,9 +115,9 @@ impl Shared {
         }
     }
 
-    fn append_many<'a>(
+    fn append_many(
         &self,
-        bodies: &mut dyn Iterator<Item = &'a [u8]>,
+        bodies: &mut dyn Iterator<Item = &[u8]>,
         lens: &mut dyn Iterator<Item = usize>,
         options: &AppendOptions,
         token: Token,

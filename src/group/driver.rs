@@ -184,10 +184,10 @@ impl Driver {
     fn try_turn(&mut self) -> Result<Next> {
         let now = self.shared.clock.now();
         self.take_done(now)?;
-        if let Some((output, entries)) = self.stalled.take() {
-            if !self.write(output, entries, now)? {
-                return self.answer_while_stalled();
-            }
+        if let Some((output, entries)) = self.stalled.take()
+            && !self.write(output, entries, now)?
+        {
+            return self.answer_while_stalled();
         }
         self.take_staged();
         let more = self.propose(now)?;
@@ -335,10 +335,10 @@ impl Driver {
 
     /// Writes one output and makes it durable. False if the disk is full: to be tried again.
     fn write(&mut self, output: Output, entries: Vec<LogEntry>, now: u64) -> Result<bool> {
-        if let Some((term, vote)) = output.vote {
-            if !self.plants.on(Plant::VoteNotSynced) {
-                self.core.log_mut().set_vote(term, vote)?;
-            }
+        if let Some((term, vote)) = output.vote
+            && !self.plants.on(Plant::VoteNotSynced)
+        {
+            self.core.log_mut().set_vote(term, vote)?;
         }
         if !entries.is_empty() {
             let Driver { core, block, .. } = self;

@@ -520,10 +520,10 @@ impl Bell {
 
     /// Wakes it, unless it was rung since it last looked.
     pub fn ring(&self) {
-        if self.flag.raise() {
-            if let Some(wake) = self.wake.get() {
-                wake();
-            }
+        if self.flag.raise()
+            && let Some(wake) = self.wake.get()
+        {
+            wake();
         }
     }
 

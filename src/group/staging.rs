@@ -155,9 +155,9 @@ impl Staging {
 
     /// Stages records: together in one batch, and so all or none through a crash, if one can hold
     /// them. On an error the caller goes [`Staging::back_to`] its mark.
-    pub fn push_all<'a>(
+    pub fn push_all(
         &mut self,
-        bodies: &mut dyn Iterator<Item = &'a [u8]>,
+        bodies: &mut dyn Iterator<Item = &[u8]>,
         total: u64,
         count: usize,
         limits: &Limits,

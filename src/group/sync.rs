@@ -45,7 +45,7 @@ impl<const N: usize> Snapshot<N> {
                 *value = shared.load(Ordering::Relaxed);
             }
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.sequence.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
                 return values;
             }
             spin_loop();
