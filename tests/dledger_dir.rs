@@ -2,6 +2,7 @@
 //! from the table of fields in `dledger.md`, without the library's code.
 
 #[path = "support/parser.rs"]
+#[allow(dead_code)]
 mod parser;
 
 #[allow(dead_code)]
@@ -274,26 +275,17 @@ fn behaviour_03_05_the_builder_makes_the_golden_bytes() {
     hex("data", 256, 0x10, "00 00 00 00 00 00 00 07 00 00 00 00 00 00 01 00");
     hex("data", 256, 0x20, "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 0a 30 31");
     hex("data", 256, 0x3a, "00 00 00 01 00 00 00 34 00 00 00 00 00 00 00 04");
-    hex(
-        "index000",
-        0x00,
-        "00 00 00 01 00 00 00 00 00 00 00 00 00 00 00 33 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 07",
-    );
-    hex(
-        "index000",
-        0x40,
-        "00 00 00 01 00 00 00 00 00 00 00 63 00 00 00 94 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00 07",
-    );
-    hex(
-        "index000",
-        0x60,
-        "00 00 00 01 00 00 00 00 00 00 01 00 00 00 00 3a 00 00 00 00 00 00 00 03 00 00 00 00 00 00 00 07",
-    );
-    hex(
-        "index128",
-        0x00,
-        "00 00 00 01 00 00 00 00 00 00 01 3a 00 00 00 34 00 00 00 00 00 00 00 04 00 00 00 00 00 00 00 07",
-    );
+    // A unit: magic, position, size, index, term.
+    let unit = |file, from, fields: [u64; 3]| {
+        let [pos, size, index] = fields;
+        let text = format!("{:08x}{pos:016x}{size:08x}{index:016x}{:016x}", 1, 7);
+        let bytes: Vec<&str> = (0..32).map(|n| &text[2 * n..2 * n + 2]).collect();
+        hex("index", file, from, &bytes.join(" "));
+    };
+    unit(0, 0x00, [0, 0x33, 0]);
+    unit(0, 0x40, [0x63, 0x94, 2]);
+    unit(0, 0x60, [0x100, 0x3a, 3]);
+    unit(128, 0x00, [0x13a, 0x34, 4]);
     // And the independent parser reads them.
     let shape = Shape { dledgers: 5, ..Shape::new(256, 128) };
     let data = parser::parse_data(&old.files, &shape);
