@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use dledger::commitlog::meta::MetaStore;
+use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
 use dledger::group::Entry;
@@ -136,12 +137,20 @@ fn unit_of(record: &Old) -> Vec<u8> {
     bytes
 }
 
+/// A disk with these files; what they end with in zeros is never written, to be quick.
 fn disk_of(files: &Files) -> MemoryDisk {
     let disk = MemoryDisk::new();
     for (path, bytes) in files {
-        disk.write_file(path, bytes);
+        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        disk.create_dir(dir).unwrap();
+        let file = disk.create(path, bytes.len() as u64).unwrap();
+        let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        file.write_at(&bytes[..used], 0).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(dir).unwrap();
     }
-    disk
+    disk.sync_dir("").unwrap();
+    disk.restart()
 }
 
 fn files_of(disk: &MemoryDisk) -> Files {
@@ -575,4 +584,110 @@ fn dledger_wrote_behind_a_log_that_was_ours() {
     let mut old = DLedger::new(SEGMENT, INDEX);
     old.state(1, None);
     dledger_wrote_in_between(2, 10, old);
+}
+
+/// Takes a log of DLedger's through two lives of ours, then has DLedger append. Answers the files,
+/// all records, and where DLedger's end.
+fn mixed() -> (Files, Vec<(Entry, Vec<u8>)>, (u64, u64)) {
+    let old = DLedger::typical();
+    let mut expected = as_read(&old.records);
+    let mut disk = old.disk();
+    for life in 0..2 {
+        disk = disk.restart();
+        let mut log = open(&disk);
+        for n in 0..12u8 {
+            let body = vec![n | 0x40; 500 + 50 * life];
+            expected.push((log.append(&body, None).unwrap(), body));
+            if n % 4 == 0 {
+                log.settle();
+            }
+        }
+        log.settle();
+        log.stop();
+    }
+    let (last, body) = expected.last().unwrap().clone();
+    let next = (last.index.0 + 1, last.pos + 48 + body.len() as u64);
+    let mut between = DLedger::behind(files_of(&disk), next, last.term + 1);
+    for n in 0..10u8 {
+        between.append(&[n | 0x20; 400]);
+    }
+    between.state(last.term + 1, None);
+    expected.extend(as_read(&between.records));
+    (between.files, expected, between.next)
+}
+
+/// P17: the second import, cut at each of its writes, is done again and loses nothing of either.
+#[test]
+fn a_second_import_cut_at_each_write_is_done_again() {
+    let (files, expected, _) = mixed();
+    let mut rng = fastrand::Rng::with_seed(6);
+    for point in 0.. {
+        let disk = disk_of(&files);
+        disk.fail_after_ops(point);
+        let opened = try_open_quietly(&disk);
+        let after = disk.crash(&mut |n| rng.u64(..n.max(1)));
+        let log = open(&after);
+        same(&log.read_all(), &expected, &format!("cut at {point}"));
+        if opened {
+            println!("{point} cuts");
+            return;
+        }
+    }
+}
+
+/// P5, behaviour 37: a flipped bit in a record of ours that DLedger went on behind is found, by its
+/// own checksums, and costs that record only.
+#[test]
+fn behaviour_37_our_checksums_hold_below_dledgers_end() {
+    let (files, expected, _) = mixed();
+    let ours = expected.iter().position(|(e, _)| e.term >= 7).unwrap() + 5;
+    let entry = expected[ours].0;
+    let disk = disk_of(&files);
+    drop(open(&disk));
+    let disk = disk.restart();
+    assert!(disk.flip(
+        &format!("data/{:020}", entry.pos - entry.pos % SEGMENT),
+        entry.pos % SEGMENT + 60,
+        1
+    ));
+    let log = open(&disk);
+    for (n, (entry, body)) in expected.iter().enumerate() {
+        let mut buf = vec![0; body.len()];
+        let read = log.shared.read_copy(entry.index, &mut buf);
+        match n == ours {
+            true => assert_eq!(read, Err((Status::Corrupt, None))),
+            false => assert_eq!(read, Ok(*entry)),
+        }
+    }
+}
+
+/// Behaviour 40 and case 17 for such a log: the head goes at any segment, and the log opens, reads,
+/// and verifies from there.
+#[test]
+fn case_17_a_purge_anywhere_in_records_of_both() {
+    let (files, expected, end) = mixed();
+    for at in (5..expected.len()).step_by(3) {
+        let disk = disk_of(&files);
+        let mut log = open(&disk);
+        let index = expected[at].0.index;
+        log.shared.ask(dledger::group::shared::Control::DeletePrefix(index));
+        log.settle();
+        let begin = log.shared.state().begin;
+        assert!(begin.index <= index);
+        let kept: Vec<_> =
+            expected.iter().filter(|(e, _)| e.index >= begin.index).cloned().collect();
+        same(&log.read_all(), &kept, "after the purge");
+        drop(log);
+        // Without its index all of it is scanned again.
+        let disk = disk.restart();
+        for path in disk.paths().iter().filter(|p| p.starts_with("index/")) {
+            disk.remove(path).unwrap();
+        }
+        let mut log = open(&disk);
+        same(&log.read_all(), &kept, &format!("purged to {}, index gone", begin.index));
+        log.append(&[1; 10], None).unwrap();
+        log.settle();
+        log.stop();
+        assert!(end.0 > begin.index.0);
+    }
 }
