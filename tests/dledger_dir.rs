@@ -1,9 +1,14 @@
 //! Acceptance 4: directories with DLedger's bytes open, read and go on. The bytes are made here,
 //! from the table of fields in `dledger.md`, without the library's code.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/parser.rs"]
 #[allow(dead_code)]
 mod parser;
+
+#[allow(dead_code)]
+#[path = "support/memory.rs"]
+mod memory;
 
 #[allow(dead_code)]
 #[path = "sim/model.rs"]
@@ -20,10 +25,12 @@ use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
 use dledger::group::Entry;
-use dledger::plant::Plants;
 
+use memory::{same, settings, try_open};
 use parser::{Files, Shape, parse};
-use world::{Open, Settings};
+use world::Open;
+
+type Records = Vec<(Entry, Vec<u8>)>;
 
 const SEGMENT: u64 = 4096;
 const INDEX: u64 = 4096;
@@ -158,38 +165,12 @@ fn files_of(disk: &MemoryDisk) -> Files {
     paths.map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect()
 }
 
-fn settings() -> Settings {
-    Settings {
-        segment_bytes: SEGMENT,
-        index_bytes: INDEX,
-        flush: "commit",
-        unsynced_max: 64 << 10,
-        plants: Plants::NONE,
-    }
-}
-
-fn try_open(disk: &MemoryDisk) -> Result<Open, dledger::error::Error> {
-    let mut open = Open::new(disk, &Arc::new(AtomicU64::new(0)), &settings())?;
-    open.settle();
-    assert!(open.shared.state().ready, "{:?}", open.shared.failure());
-    Ok(open)
-}
-
 fn open(disk: &MemoryDisk) -> Open {
-    try_open(disk).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// Compares records without printing all of them.
-fn same(found: &[(Entry, Vec<u8>)], expected: &[(Entry, Vec<u8>)], what: &str) {
-    let differs = found.iter().zip(expected).position(|(a, b)| a != b);
-    if let Some(n) = differs {
-        panic!("{what}: record {n}: {:?} instead of {:?}", found[n].0, expected[n].0);
-    }
-    assert_eq!(found.len(), expected.len(), "{what}: so many records");
+    memory::open(disk, &settings(SEGMENT, INDEX))
 }
 
 /// What reads answer for DLedger's records: no-ops are stepped over.
-fn as_read(records: &[Old]) -> Vec<(Entry, Vec<u8>)> {
+fn as_read(records: &[Old]) -> Records {
     let records = records.iter().filter(|r| r.magic == 1);
     records
         .map(|r| {
@@ -206,11 +187,7 @@ fn as_read(records: &[Old]) -> Vec<(Entry, Vec<u8>)> {
 
 /// Opens, reads, appends, restarts, reads: the whole life of a directory that was taken over.
 /// Answers the disk after a clean stop, and all records.
-fn live_on(
-    old: &DLedger,
-    disk: MemoryDisk,
-    begin: (u64, u64),
-) -> (MemoryDisk, Vec<(Entry, Vec<u8>)>) {
+fn live_on(old: &DLedger, disk: MemoryDisk, begin: (u64, u64)) -> (MemoryDisk, Records) {
     let expected = as_read(&old.records);
     let before = &old.files;
     let log = open(&disk);
@@ -437,7 +414,7 @@ fn another_segment_size_is_refused_untouched() {
     }
     old.state(3, None);
     let disk = old.disk();
-    let error = try_open(&disk).err().expect("refused");
+    let error = try_open(&disk, &settings(SEGMENT, INDEX)).err().expect("refused");
     assert_eq!(error.status(), Status::Config);
     assert!(error.to_string().contains("segment.bytes"), "{error}");
     assert!(error.to_string().contains("8192"), "{error}");
@@ -452,7 +429,8 @@ fn committed_comes_from_the_checkpoint() {
         old.files.remove("checkpoint");
         old.state(5, committed);
         let disk = old.disk();
-        let log = Open::new(&disk, &Arc::new(AtomicU64::new(0)), &settings()).unwrap();
+        let log =
+            Open::new(&disk, &Arc::new(AtomicU64::new(0)), &settings(SEGMENT, INDEX)).unwrap();
         assert_eq!(log.shared.committed().0, expected, "{committed:?}");
     }
 }
@@ -464,7 +442,10 @@ fn a_state_file_that_is_no_state_is_damage() {
     let mut old = DLedger::typical();
     old.files.insert("currterm".into(), b"currTerm=many\nvoteLeader=n0\n".to_vec());
     let disk = old.disk();
-    assert_eq!(try_open(&disk).err().expect("refused").status(), Status::Corrupt);
+    assert_eq!(
+        try_open(&disk, &settings(SEGMENT, INDEX)).err().expect("refused").status(),
+        Status::Corrupt
+    );
     for (path, bytes) in &old.files {
         assert_eq!(disk.read_file(path).as_ref(), Some(bytes), "{path}");
     }
@@ -500,7 +481,7 @@ fn an_import_cut_at_each_write_is_done_again() {
 }
 
 fn try_open_quietly(disk: &MemoryDisk) -> bool {
-    match Open::new(disk, &Arc::new(AtomicU64::new(0)), &settings()) {
+    match Open::new(disk, &Arc::new(AtomicU64::new(0)), &settings(SEGMENT, INDEX)) {
         Ok(mut log) => {
             log.settle();
             log.shared.failure().is_none()
@@ -588,7 +569,7 @@ fn dledger_wrote_behind_a_log_that_was_ours() {
 
 /// Takes a log of DLedger's through two lives of ours, then has DLedger append. Answers the files,
 /// all records, and where DLedger's end.
-fn mixed() -> (Files, Vec<(Entry, Vec<u8>)>, (u64, u64)) {
+fn mixed() -> (Files, Records, (u64, u64)) {
     let old = DLedger::typical();
     let mut expected = as_read(&old.records);
     let mut disk = old.disk();
