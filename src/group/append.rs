@@ -50,7 +50,9 @@ impl Shared {
         token: Token,
         out: &mut dyn FnMut(usize, Entry),
     ) -> Result<(), Status> {
+        let tripwire = Tripwire(self);
         let result = self.append_many(bodies, lens, options, token, out);
+        std::mem::forget(tripwire);
         self.after_append(result.is_err());
         result
     }
@@ -82,7 +84,9 @@ impl Shared {
         options: &AppendOptions,
         hears: Hears,
     ) -> Result<Entry, Status> {
+        let tripwire = Tripwire(self);
         let result = self.try_append(body, options, hears);
+        std::mem::forget(tripwire);
         self.after_append(result.is_err());
         result
     }
@@ -264,6 +268,15 @@ impl Shared {
             Metrics::add(&self.metrics.refused, 1);
         }
         self.driver.ring();
+    }
+}
+
+/// Dropped by a panic only: what was being staged is in no known state, so the log stops for good.
+struct Tripwire<'a>(&'a Shared);
+
+impl Drop for Tripwire<'_> {
+    fn drop(&mut self) {
+        self.0.bug("a panic in an append");
     }
 }
 

@@ -331,6 +331,14 @@ impl Shared {
         self.life.store(Life::Failed as u64, Ordering::Release);
     }
 
+    /// A bug showed in a call: the log stops for good, and what waits is told.
+    pub fn bug(&self, cause: &str) {
+        let error = Error::Bug(format!("a bug in the library: {cause}"));
+        self.fail(&error);
+        self.end(u64::MAX, Status::Failed);
+        self.ask(Control::Fail(error.to_string()));
+    }
+
     /// The first cause of a failure.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.get()
