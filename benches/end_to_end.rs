@@ -3,8 +3,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use dledger::error::Status;
@@ -12,17 +13,27 @@ use dledger::group::{AppendOptions, Completion, Group, Observer, State, Token};
 use dledger::options::Options;
 use dledger::types::Index;
 
+/// Counts what is done, and wakes the appender when half of its window is free.
 #[derive(Default)]
 struct Count {
     done: AtomicU64,
     failed: AtomicU64,
+    /// The appender sleeps until so many are done.
+    wanted: AtomicU64,
+    appender: OnceLock<Thread>,
 }
 
 impl Observer for Count {
     fn completed(&self, items: &[Completion]) {
         let failed = items.iter().filter(|c| c.status != Status::Ok).count();
         self.failed.fetch_add(failed as u64, Ordering::Relaxed);
-        self.done.fetch_add(items.len() as u64, Ordering::Release);
+        let done = self.done.fetch_add(items.len() as u64, Ordering::SeqCst) + items.len() as u64;
+        if done >= self.wanted.load(Ordering::SeqCst)
+            && self.wanted.swap(u64::MAX, Ordering::SeqCst) != u64::MAX
+            && let Some(appender) = self.appender.get()
+        {
+            appender.unpark();
+        }
     }
     fn event(&self, _: u32, _: &State) {}
     fn index_read(&self, _: Token, _: Status, _: Index) {}
@@ -44,6 +55,8 @@ fn log(len: usize, window: u64, flush: &str, run: Duration) -> f64 {
     }
     let group = Group::open(&options).unwrap();
     let count = Arc::new(Count::default());
+    count.wanted.store(u64::MAX, Ordering::SeqCst);
+    count.appender.set(std::thread::current()).unwrap();
     group.start(count.clone(), false).unwrap();
     while !group.state().ready {
         std::thread::yield_now();
@@ -51,9 +64,13 @@ fn log(len: usize, window: u64, flush: &str, run: Duration) -> f64 {
     let body = vec![7u8; len];
     let (start, mut sent) = (Instant::now(), 0u64);
     while start.elapsed() < run {
-        let done = count.done.load(Ordering::Acquire);
+        let done = count.done.load(Ordering::SeqCst);
         if sent - done >= window {
-            std::thread::yield_now();
+            let wanted = sent - window / 2;
+            count.wanted.store(wanted, Ordering::SeqCst);
+            if count.done.load(Ordering::SeqCst) < wanted {
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
             continue;
         }
         for _ in 0..(window - (sent - done)).min(64) {
@@ -111,8 +128,13 @@ fn main() {
         return;
     }
     let run = Duration::from_millis(1_500);
+    if let Some(window) = std::env::var("BENCH_WINDOW").ok().and_then(|w| w.parse().ok()) {
+        let flush = std::env::var("BENCH_FLUSH").unwrap_or("10ms".into());
+        println!("{:.0} records/s", log(200, window, &flush, Duration::from_secs(5)));
+        return;
+    }
     println!("200-byte bodies, one appender, medians of five");
-    for window in [1, 64, 1_024, 4_096] {
+    for window in [1, 64, 1_024, 4_096, 16_384] {
         let runs = (0..5).map(|_| log(200, window, "10ms", run)).collect();
         println!("flush=10ms    {window:>5} in flight: {:>9.0} records/s", median(runs));
     }

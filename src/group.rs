@@ -225,8 +225,7 @@ impl Group {
         if let Some(poller) = &self.poller {
             poller.close();
         }
-        while self.shared.pending.load(Ordering::Relaxed) > 0 && self.shared.life() != Life::Failed
-        {
+        while self.shared.pending.now() > 0 && self.shared.life() != Life::Failed {
             if left() == Some(Duration::ZERO) {
                 status = Status::TimedOut;
                 break;
