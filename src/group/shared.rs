@@ -530,6 +530,11 @@ impl InFlight {
         self.entered.store(entered.wrapping_add(n), Ordering::Release);
     }
 
+    /// All that ever entered.
+    pub fn entered(&self) -> u64 {
+        self.entered.load(Ordering::Acquire)
+    }
+
     /// Takes off.
     pub fn leave(&self, n: u64) {
         self.left.fetch_add(n, Ordering::AcqRel);
