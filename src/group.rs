@@ -354,6 +354,14 @@ impl Group {
         self.shared.failure()
     }
 
+    /// A bug showed in a call: the log stops for good.
+    pub fn fail(&self, cause: String) {
+        let error = Error::Bug(cause);
+        self.shared.fail(&error);
+        self.shared.end(u64::MAX, Status::Failed);
+        self.shared.ask(Control::Fail(error.to_string()));
+    }
+
     /// The linearizable read barrier. Waits.
     pub fn read_index(&self, timeout: Option<Duration>) -> std::result::Result<Index, Status> {
         self.running()?;

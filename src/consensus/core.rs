@@ -73,8 +73,7 @@ impl Core {
 
     /// Proposes the next batch. Returns false if the engine drops it.
     pub fn propose(&mut self) -> bool {
-        let mut entry = Entry::default();
-        entry.context = Bytes::from_static(BATCH);
+        let entry = Entry { context: Bytes::from_static(BATCH), ..Entry::default() };
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.node.raft.id;

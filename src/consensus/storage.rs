@@ -18,9 +18,7 @@ pub struct LogStorage(pub CommitLog);
 impl LogStorage {
     fn entry(&self, raft_index: RaftIndex) -> raft::Result<Entry> {
         let (kind, term, content) = self.0.raft_entry(raft_index).ok_or_else(unavailable)?;
-        let mut entry = Entry::default();
-        entry.index = raft_index.0;
-        entry.term = term;
+        let mut entry = Entry { index: raft_index.0, term, ..Entry::default() };
         match kind {
             Kind::Batch => entry.context = Bytes::from_static(BATCH),
             Kind::NoOp => {}
@@ -36,16 +34,17 @@ impl LogStorage {
 impl Storage for LogStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
         let meta = self.0.meta();
-        let mut hard_state = HardState::default();
-        hard_state.term = meta.term;
-        hard_state.vote = meta.vote;
-        hard_state.commit = meta.committed.raft_index.max(meta.begin.raft_index).0;
-        let mut conf_state = ConfState::default();
-        conf_state.voters = meta.members.voters.clone();
-        conf_state.voters_outgoing = meta.members.voters_outgoing.clone();
-        conf_state.learners = meta.members.learners.clone();
-        conf_state.learners_next = meta.members.learners_next.clone();
-        conf_state.auto_leave = meta.members.auto_leave;
+        let commit = meta.committed.raft_index.max(meta.begin.raft_index).0;
+        let hard_state =
+            HardState { term: meta.term, vote: meta.vote, commit, ..HardState::default() };
+        let conf_state = ConfState {
+            voters: meta.members.voters.clone(),
+            voters_outgoing: meta.members.voters_outgoing.clone(),
+            learners: meta.members.learners.clone(),
+            learners_next: meta.members.learners_next.clone(),
+            auto_leave: meta.members.auto_leave,
+            ..ConfState::default()
+        };
         Ok(RaftState::new(hard_state, conf_state))
     }
 

@@ -423,11 +423,18 @@ impl Driver {
             StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
             StateRole::Follower => Role::Follower,
         };
-        let before = self.told;
+        let (before, term) = (self.told, self.core.term());
+        if self.leading != 0 && (role != Role::Leader || term != self.leading) {
+            self.drop_leadership();
+        }
+        if role == Role::Leader && self.leading != term {
+            self.open_order(term);
+        }
         self.marks.flushed = self.core.log().flushed().mark();
         self.marks.begin = self.core.log().begin().mark();
-        (self.marks.role, self.marks.term) = (role, self.core.term());
-        (self.marks.leader, self.marks.ready) = (self.core.leader(), self.core.is_ready());
+        (self.marks.role, self.marks.term, self.marks.leader) = (role, term, self.core.leader());
+        // Who sees a leader that is ready can append.
+        self.marks.ready = self.core.is_ready() && self.leading == term;
         self.shared.publish(&self.marks);
         self.told = self.marks;
         let changed = (before.role, before.term, before.leader, before.ready)
@@ -446,14 +453,9 @@ impl Driver {
         } else if before.begin != self.marks.begin {
             self.shared.delivery.ring();
         }
-        self.open_order();
     }
 
     fn role_changed(&mut self) {
-        if self.leading != 0 && (self.marks.role != Role::Leader || self.marks.term != self.leading)
-        {
-            self.drop_leadership();
-        }
         info!(
             "{:?} in term {} (leader {}, ready {})",
             self.marks.role, self.marks.term, self.marks.leader, self.marks.ready
@@ -462,19 +464,18 @@ impl Driver {
     }
 
     /// A new leader's order begins behind Raft's end. If a hook holds the lock, at a later turn.
-    fn open_order(&mut self) {
-        let stopped = self.shared.life() != Life::Running;
-        if self.marks.role != Role::Leader || self.leading == self.marks.term || stopped {
+    fn open_order(&mut self, term: u64) {
+        if self.shared.life() != Life::Running {
             return;
         }
         let Ok(mut staging) = self.shared.staging.try_lock() else { return };
         let end = self.core.log().end();
         self.chain = (end.chain, end.batch);
-        staging.begin(self.marks.term, end.mark());
+        staging.begin(term, end.mark());
         self.shared.publish_end(end.mark());
-        self.leading = self.marks.term;
+        self.leading = term;
         Metrics::add(&self.shared.metrics.leaderships, 1);
-        self.shared.gate.store(self.leading, Ordering::SeqCst);
+        self.shared.gate.store(term, Ordering::SeqCst);
     }
 
     fn publish_room(&mut self) {
@@ -530,6 +531,7 @@ impl Driver {
                 let (status, index) = self.read_index();
                 self.tell_index(*token, status, index);
             }
+            Control::Fail(cause) => return Err(Error::Bug(cause.clone())),
             Control::Stop(slot) => {
                 self.stopping = true;
                 if self.outstanding > 0 {
@@ -635,7 +637,7 @@ impl Driver {
                     slot.answer(Status::Failed, Index(0));
                 }
                 Control::ReadIndexAsync(token) => self.tell_index(token, Status::Failed, Index(0)),
-                Control::DeletePrefix(_) => {}
+                Control::DeletePrefix(_) | Control::Fail(_) => {}
                 Control::Stop(slot) if self.outstanding > 0 => {
                     lock(&self.shared.controls).push(Control::Stop(slot));
                 }

@@ -24,6 +24,12 @@ struct Job {
     shared: Arc<Shared>,
 }
 
+/// The way to the thread of a process.
+struct Running {
+    process: u32,
+    jobs: Sender<Job>,
+}
+
 impl ProcessHelper {
     /// Serves one log; starts the thread if there is none yet.
     pub fn new(disk: Arc<dyn Disk>, shared: Arc<Shared>) -> Result<ProcessHelper> {
@@ -40,10 +46,14 @@ impl Helper for ProcessHelper {
 }
 
 fn jobs() -> Result<Sender<Job>> {
-    static JOBS: OnceLock<Mutex<Option<Sender<Job>>>> = OnceLock::new();
+    static JOBS: OnceLock<Mutex<Option<Running>>> = OnceLock::new();
     let mut jobs = lock(JOBS.get_or_init(Mutex::default));
-    if let Some(jobs) = &*jobs {
-        return Ok(jobs.clone());
+    // A forked child has the sender, and no thread behind it.
+    let process = std::process::id();
+    if let Some(running) = &*jobs
+        && running.process == process
+    {
+        return Ok(running.jobs.clone());
     }
     let (sender, receiver) = channel::<Job>();
     let run = move || {
@@ -56,6 +66,6 @@ fn jobs() -> Result<Sender<Job>> {
         .name("dledger-helper".into())
         .spawn(run)
         .map_err(|source| Error::Resource { what: "a thread", source })?;
-    *jobs = Some(sender.clone());
+    *jobs = Some(Running { process, jobs: sender.clone() });
     Ok(sender)
 }

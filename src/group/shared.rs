@@ -104,6 +104,8 @@ pub enum Control {
     ReadIndex(Arc<Slot>),
     /// A read barrier, for a callback.
     ReadIndexAsync(Token),
+    /// A bug showed elsewhere: stop for good.
+    Fail(String),
     /// Sync, note the bounds, end.
     Stop(Arc<Slot>),
 }

@@ -5,6 +5,8 @@
 //! `SIM_SEEDS=100000 cargo test --release --test sim` runs more of them; `SIM_FIRST=17 SIM_SEEDS=1`
 //! runs one again; `SIM_TRACE=1` prints what happens in it.
 
+#![allow(clippy::unwrap_used)] // a test may
+
 mod crash_points;
 mod model;
 mod plants;
