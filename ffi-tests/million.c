@@ -181,7 +181,7 @@ static void check_bodies(void) {
 
 static void run(const char *dir, const char *name, const char *callbacks, void *(*poll)(void *)) {
     uint64_t begin = now_ms();
-    pthread_t threads[THREADS], poller;
+    pthread_t threads[THREADS], poller = 0;
     dl_config *cfg = small_config(dir, name);
     char command[5000];
     ended = 0;
