@@ -11,7 +11,7 @@ use crate::group::clock::{Clock, NEVER, nanos};
 use crate::group::metrics::Metrics;
 use crate::group::staging::Staging;
 use crate::group::sync::{Flag, Snapshot};
-use crate::group::waiters::{Blocked, Event, Inbox, Slot, Token, lock};
+use crate::group::waiters::{Barrier, Blocked, Event, Inbox, Slot, Token, lock};
 use crate::options::{Flush, Options};
 use crate::types::{Anchor, Index, Mark};
 
@@ -102,8 +102,8 @@ pub enum Control {
     DeletePrefix(Index),
     /// A read barrier, for a caller that waits.
     ReadIndex(Arc<Slot>),
-    /// A read barrier, for a callback.
-    ReadIndexAsync(Token),
+    /// A read barrier, for a callback: its number in the inbox.
+    ReadIndexAsync(u64),
     /// A bug showed elsewhere: stop for good.
     Fail(String),
     /// Sync, note the bounds, end.
@@ -491,6 +491,26 @@ impl Shared {
     pub fn ask(&self, control: Control) {
         lock(&self.controls).push(control);
         self.driver.ring();
+    }
+
+    /// Asks for a read barrier, for a callback. Under the inbox's lock the log's life is looked at
+    /// once more: what ends it changes that and then takes the lock, so no barrier comes after.
+    pub fn ask_read_index(&self, token: Token, deadline: u64) -> Result<(), Status> {
+        let mut inbox = lock(&self.inbox);
+        match self.life() {
+            Life::Running => {}
+            Life::Failed => return Err(Status::Failed),
+            Life::Open | Life::Stopped => return Err(Status::Stopped),
+        }
+        let number = inbox.barriers_made;
+        inbox.barriers_made += 1;
+        inbox.barriers.push(Barrier { number, token, deadline });
+        drop(inbox);
+        if deadline < self.armed.load(Ordering::SeqCst) {
+            self.delivery.ring();
+        }
+        self.ask(Control::ReadIndexAsync(number));
+        Ok(())
     }
 
     /// An append is over: makes room for others.
