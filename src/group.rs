@@ -225,8 +225,7 @@ impl Group {
         if let Some(poller) = &self.poller {
             poller.close();
         }
-        while self.shared.pending.load(Ordering::Relaxed) > 0 && self.shared.life() != Life::Failed
-        {
+        while self.shared.pending.now() > 0 && self.shared.life() != Life::Failed {
             if left() == Some(Duration::ZERO) {
                 status = Status::TimedOut;
                 break;
@@ -354,14 +353,6 @@ impl Group {
         self.shared.failure()
     }
 
-    /// A bug showed in a call: the log stops for good.
-    pub fn fail(&self, cause: String) {
-        let error = Error::Bug(cause);
-        self.shared.fail(&error);
-        self.shared.end(u64::MAX, Status::Failed);
-        self.shared.ask(Control::Fail(error.to_string()));
-    }
-
     /// The linearizable read barrier. Waits.
     pub fn read_index(&self, timeout: Option<Duration>) -> std::result::Result<Index, Status> {
         self.running()?;
@@ -379,11 +370,7 @@ impl Group {
         timeout: Option<Duration>,
         token: Token,
     ) -> std::result::Result<(), Status> {
-        self.running()?;
-        // The sole voter answers in the group thread's next turn.
-        let _ = timeout;
-        self.shared.ask(Control::ReadIndexAsync(token));
-        Ok(())
+        self.shared.ask_read_index(token, self.shared.clock.deadline(timeout))
     }
 
     /// Puts all that is appended on this disk. Waits.
