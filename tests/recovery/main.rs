@@ -118,6 +118,11 @@ fn flip(disk: &MemoryDisk, settings: &Settings, pos: u64, mask: u8) {
     assert!(disk.flip(&segment(settings, pos), pos % settings.segment_bytes, mask));
 }
 
+/// Writes to cut at. Behind the first hundred only spares are made, each like the other.
+fn points() -> impl Iterator<Item = u64> {
+    (0..100).chain((100..).step_by(41))
+}
+
 /// Overwrites bytes of one file.
 fn write(disk: &MemoryDisk, path: &str, at: u64, bytes: &[u8]) {
     let file = dledger::disk::Disk::open(disk, path).unwrap();

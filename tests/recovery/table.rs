@@ -8,15 +8,15 @@ use dledger::types::RaftIndex;
 
 use crate::memory::{Image, open};
 use crate::{
-    append, birth, flip, goes_on, killed, large, meta, recover, segment, small, stopped, with_meta,
-    write,
+    append, birth, flip, goes_on, killed, large, meta, points, recover, segment, small, stopped,
+    with_meta, write,
 };
 
 /// Nothing: a log is born, at whichever write its birth was cut (scenario 19: never a landmine).
 #[test]
 fn scenario_19_a_birth_cut_at_each_write() {
     let mut rng = fastrand::Rng::with_seed(1);
-    for point in 0.. {
+    for point in points() {
         let disk = MemoryDisk::new();
         disk.fail_after_ops(point);
         let born = recover(&disk, &small()).is_ok();
@@ -77,7 +77,7 @@ fn scenario_24_a_noted_cut_is_finished() {
         });
         let noted = Image::of(&disk);
         let mut rng = fastrand::Rng::with_seed(2);
-        for point in 0.. {
+        for point in points() {
             let disk = noted.disk();
             disk.fail_after_ops(point);
             let done = recover(&disk, &settings).is_ok();
@@ -385,7 +385,7 @@ fn case_17_scenario_03_a_purge_cut_at_each_write() {
     let index = records.iter().find(|(e, _)| e.pos >= last - last % 4096).unwrap().0.index;
     let mut rng = fastrand::Rng::with_seed(3);
     let mut begins = std::collections::BTreeSet::new();
-    for point in 0.. {
+    for point in points() {
         let disk = whole.disk();
         let mut log = open(&disk, &settings);
         disk.fail_after_ops(point);
