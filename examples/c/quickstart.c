@@ -24,6 +24,9 @@
 /* A body is the position of its own first byte, 8 bytes big-endian, and then the line. */
 #define STAMP 8
 
+/* What a segment must have beside a body: 48 bytes of header, and 8 behind the record. */
+#define RECORD_OVERHEAD 56
+
 /* One line, and what the log said about it. */
 struct line {
     const uint8_t *text;
@@ -173,15 +176,17 @@ static struct input read_input(const char *path) {
 
 static dl_log *open_log(uint64_t segment_bytes) {
     dl_error err;
-    char size[32];
+    char size[32], largest[32];
     dl_log *log = NULL;
     dl_config *cfg = dl_config_new(DL_VERSION);
     if (cfg == NULL)
         fail("this program was compiled for a newer library than %s", dl_version_string());
     snprintf(size, sizeof(size), "%" PRIu64 "KiB", segment_bytes >> 10);
+    snprintf(largest, sizeof(largest), "%" PRIu64 "B", segment_bytes - RECORD_OVERHEAD);
     must(dl_config_set(cfg, DL_OPT_DIR, log_dir, &err), "dir", &err);
     must(dl_config_set(cfg, DL_OPT_NODE_ID, "1", &err), "node.id", &err);
     must(dl_config_set(cfg, DL_OPT_SEGMENT_BYTES, size, &err), "segment.bytes", &err);
+    must(dl_config_set(cfg, DL_OPT_APPEND_MAX, largest, &err), "append.max.bytes", &err);
     must(dl_open(cfg, &log, &err), "dl_open", &err);
     dl_config_free(cfg);
     must(dl_register_append_hook(log, stamp, NULL, NULL, NULL), "dl_register_append_hook", NULL);
@@ -222,7 +227,9 @@ static void append_all(dl_log *log, struct input *in) {
             /* Too much in flight, say: nothing was appended, and soon there is room again. */
             nanosleep(&(struct timespec){0, 1000000}, NULL);
         }
-        must(status, "dl_append_async", NULL);
+        if (status != DL_OK)
+            fail("line %zu (%zu bytes): dl_append_async: %s: %s", i + 1, line->len,
+                 dl_status_name(status), dl_strerror(status));
     }
     free(body);
     wait_completed(in->count);
@@ -314,7 +321,7 @@ int main(int argc, char **argv) {
 
     /* Small segments, so that even a small file fills more than one; each takes a whole line. */
     uint64_t segment_bytes = 64 << 10;
-    while (segment_bytes < in.longest + STAMP + 56)
+    while (segment_bytes < in.longest + STAMP + RECORD_OVERHEAD)
         segment_bytes *= 2;
 
     if (argc == 3) {
