@@ -1,10 +1,10 @@
-//! Appends from one thread to the end of each, as a broker would: `cargo bench --bench end_to_end`.
+//! Appends to the end of each, so many in flight, as a broker's callbacks would go on: `cargo bench --bench end_to_end`.
 //! In the same run, beside it, what one writer reaches with `pwrite` and `fdatasync`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use dledger::error::Status;
@@ -12,21 +12,36 @@ use dledger::group::{AppendOptions, Completion, Group, Observer, State, Token};
 use dledger::options::Options;
 use dledger::types::Index;
 
-#[derive(Default)]
-struct Count {
+/// For each append that is done appends another: as many as the window says are in flight, always.
+struct Loop {
+    group: OnceLock<Weak<Group>>,
+    body: Vec<u8>,
+    over: AtomicBool,
     done: AtomicU64,
-    failed: AtomicU64,
 }
 
-impl Observer for Count {
+impl Observer for Loop {
     fn completed(&self, items: &[Completion]) {
-        let failed = items.iter().filter(|c| c.status != Status::Ok).count();
-        self.failed.fetch_add(failed as u64, Ordering::Relaxed);
-        self.done.fetch_add(items.len() as u64, Ordering::Release);
+        assert!(self.over.load(Ordering::Relaxed) || items.iter().all(|c| c.status == Status::Ok));
+        self.done.fetch_add(items.len() as u64, Ordering::Relaxed);
+        let Some(group) = self.group.get().and_then(Weak::upgrade) else { return };
+        for _ in items {
+            if !self.over.load(Ordering::Relaxed) {
+                append(&group, &self.body);
+            }
+        }
     }
     fn event(&self, _: u32, _: &State) {}
     fn index_read(&self, _: Token, _: Status, _: Index) {}
     fn thread(&self, _: bool, _: bool) {}
+}
+
+/// Appends, until it is taken: the next segment may still be on its way.
+fn append(group: &Group, body: &[u8]) {
+    let once = || group.append(body, &AppendOptions::default(), Token::default());
+    while once() == Err(Status::PendingFull) {
+        std::thread::yield_now();
+    }
 }
 
 /// Records a second with `window` in flight.
@@ -42,30 +57,24 @@ fn log(len: usize, window: u64, flush: &str, run: Duration) -> f64 {
     ] {
         options.set(key, value).unwrap();
     }
-    let group = Group::open(&options).unwrap();
-    let count = Arc::new(Count::default());
-    group.start(count.clone(), false).unwrap();
+    let group = Arc::new(Group::open(&options).unwrap());
+    let observer = Arc::new(Loop {
+        group: OnceLock::from(Arc::downgrade(&group)),
+        body: vec![7u8; len],
+        over: AtomicBool::new(false),
+        done: AtomicU64::new(0),
+    });
+    group.start(observer.clone(), false).unwrap();
     while !group.state().ready {
         std::thread::yield_now();
     }
-    let body = vec![7u8; len];
-    let (start, mut sent) = (Instant::now(), 0u64);
-    while start.elapsed() < run {
-        let done = count.done.load(Ordering::Acquire);
-        if sent - done >= window {
-            std::thread::yield_now();
-            continue;
-        }
-        for _ in 0..(window - (sent - done)).min(64) {
-            match group.append(&body, &AppendOptions::default(), Token::default()) {
-                Ok(_) => sent += 1,
-                Err(_) => break,
-            }
-        }
-    }
+    (0..window).for_each(|_| append(&group, &observer.body));
+    std::thread::sleep(run / 10);
+    let (start, before) = (Instant::now(), observer.done.load(Ordering::Relaxed));
+    std::thread::sleep(run);
+    let done = observer.done.load(Ordering::Relaxed) - before;
     let took = start.elapsed();
-    let done = count.done.load(Ordering::Acquire);
-    assert_eq!(count.failed.load(Ordering::Relaxed), 0);
+    observer.over.store(true, Ordering::Relaxed);
     group.stop(None);
     done as f64 / took.as_secs_f64()
 }
@@ -111,8 +120,13 @@ fn main() {
         return;
     }
     let run = Duration::from_millis(1_500);
-    println!("200-byte bodies, one appender, medians of five");
-    for window in [1, 64, 1_024, 4_096] {
+    if let Some(window) = std::env::var("BENCH_WINDOW").ok().and_then(|w| w.parse().ok()) {
+        let flush = std::env::var("BENCH_FLUSH").unwrap_or("10ms".into());
+        println!("{:.0} records/s", log(200, window, &flush, Duration::from_secs(5)));
+        return;
+    }
+    println!("200-byte bodies, medians of five");
+    for window in [1, 64, 1_024, 4_096, 16_384] {
         let runs = (0..5).map(|_| log(200, window, "10ms", run)).collect();
         println!("flush=10ms    {window:>5} in flight: {:>9.0} records/s", median(runs));
     }

@@ -4,6 +4,8 @@
 
 #include "dledger.h"
 
+#include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,5 +94,86 @@ static inline void start_leader(dl_log *log) {
     IS(DL_OK, dl_start(log, NULL));
     wait_leader(log);
 }
+
+static inline void set(dl_config *cfg, const char *key, const char *value) {
+    IS(DL_OK, dl_config_set(cfg, key, value, NULL));
+}
+
+static inline uint64_t now_ms(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
+/* Waits, up to 20 s, until something is so. */
+#define AWAIT(what)                                                                                \
+    do {                                                                                           \
+        uint64_t begin_ = now_ms();                                                                \
+        while (!(what) && now_ms() - begin_ < 20000)                                               \
+            sleep_ms(1);                                                                           \
+        CHECK(what);                                                                               \
+    } while (0)
+
+static inline dl_state state_of(dl_log *log) {
+    dl_state state = DL_STATE_INIT;
+    IS(DL_OK, dl_get_state(log, &state));
+    return state;
+}
+
+/* Numbers that depend on nothing but the seed (splitmix64). */
+static inline uint64_t random_of(uint64_t *seed) {
+    uint64_t z = *seed += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+/* A body from its seed: `least` to `most` bytes. */
+static inline size_t fill_body(uint64_t seed, size_t least, size_t most, uint8_t *body) {
+    size_t len = least + random_of(&seed) % (most - least + 1);
+    for (size_t at = 0; at < len; at += 8) {
+        uint64_t eight = random_of(&seed);
+        memcpy(body + at, &eight, len - at < 8 ? len - at : 8);
+    }
+    return len;
+}
+
+/* One metric by its name (the first of that name); -1 if there is none. */
+struct wanted_metric {
+    const char *name;
+    double value;
+    uint32_t counter;
+};
+
+static inline void find_metric(void *user_data, const dl_metric *m) {
+    struct wanted_metric *wanted = user_data;
+    if (wanted->value < 0 && strcmp(m->name, wanted->name) == 0) {
+        wanted->value = m->value;
+        wanted->counter = m->counter;
+    }
+}
+
+static inline double metric(dl_log *log, const char *name) {
+    struct wanted_metric wanted = {name, -1, 0};
+    IS(DL_OK, dl_metrics(log, find_metric, &wanted));
+    return wanted.value;
+}
+
+/* With callbacks=poll: a thread that polls until the log stops. */
+static inline void *poll_until_stopped(void *log) {
+    int32_t ran;
+    while ((ran = dl_poll(log, DL_FOREVER, 0)) >= 0)
+        continue;
+    IS(DL_E_STOPPED, ran);
+    return NULL;
+}
+
+static inline pthread_t thread(void *(*run)(void *), void *user_data) {
+    pthread_t id;
+    CHECK(pthread_create(&id, NULL, run, user_data) == 0);
+    return id;
+}
+
+static inline void join(pthread_t id) { CHECK(pthread_join(id, NULL) == 0); }
 
 #endif

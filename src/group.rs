@@ -225,8 +225,7 @@ impl Group {
         if let Some(poller) = &self.poller {
             poller.close();
         }
-        while self.shared.pending.load(Ordering::Relaxed) > 0 && self.shared.life() != Life::Failed
-        {
+        while self.shared.pending.now() > 0 && self.shared.life() != Life::Failed {
             if left() == Some(Duration::ZERO) {
                 status = Status::TimedOut;
                 break;
@@ -371,11 +370,7 @@ impl Group {
         timeout: Option<Duration>,
         token: Token,
     ) -> std::result::Result<(), Status> {
-        self.running()?;
-        // The sole voter answers in the group thread's next turn.
-        let _ = timeout;
-        self.shared.ask(Control::ReadIndexAsync(token));
-        Ok(())
+        self.shared.ask_read_index(token, self.shared.clock.deadline(timeout))
     }
 
     /// Puts all that is appended on this disk. Waits.

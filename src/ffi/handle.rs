@@ -35,6 +35,9 @@ impl Handle {
     /// Starts the group with what is registered; from here on registering is refused. The lock is
     /// not held meanwhile: callbacks may come before this returns, and register something.
     pub(super) fn start(&self) -> Result<()> {
+        if self.group.failure().is_some() {
+            return Err(Error::Status(Status::Failed));
+        }
         let calls = {
             let mut setup = self.setup();
             if std::mem::replace(&mut setup.started, true) {

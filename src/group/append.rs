@@ -188,10 +188,8 @@ impl Shared {
         if staging.term() != self.gate.load(Ordering::Acquire) {
             return Err(self.refusal());
         }
-        let full = self.pending.load(Ordering::Relaxed) + count
-            > self.live.pending_max.load(Ordering::Relaxed)
-            || self.pending_bytes.load(Ordering::Relaxed) + bytes
-                > self.live.pending_bytes.load(Ordering::Relaxed);
+        let full = self.pending.now() + count > self.live.pending_max.load(Ordering::Relaxed)
+            || self.pending_bytes.now() + bytes > self.live.pending_bytes.load(Ordering::Relaxed);
         if full {
             return Err(Status::PendingFull);
         }
@@ -221,8 +219,8 @@ impl Shared {
         if self.gate.load(Ordering::SeqCst) != first.term {
             return Err(self.refusal());
         }
-        self.pending.fetch_add(count, Ordering::Relaxed);
-        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.pending.enter(count);
+        self.pending_bytes.enter(bytes);
         match hears {
             Hears::Callback(token) => {
                 let since = self.clock.now();
@@ -236,7 +234,7 @@ impl Shared {
                     pos: first.pos,
                 };
                 inbox.waiters.push(Waiter { completion, bytes, since, deadline });
-                self.callbacks_due.fetch_add(1, Ordering::SeqCst);
+                self.callbacks_due.enter(1);
                 drop(inbox);
                 if deadline < self.armed.load(Ordering::SeqCst) {
                     self.delivery.ring();

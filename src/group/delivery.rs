@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::Status;
+use crate::group::clock::NEVER;
 use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::shared::{Shared, State};
-use crate::group::waiters::{Completion, Event, Token, Waiter, Waiters, lock};
+use crate::group::waiters::{Barrier, Completion, Event, Token, Waiter, Waiters, lock};
 use crate::types::{Index, Mark};
 
 /// What a log calls, one at a time and in order.
@@ -30,6 +31,7 @@ pub struct Delivery {
     observer: Arc<dyn Observer>,
     waiters: Waiters,
     arrived: Vec<Waiter>,
+    barriers: Vec<Barrier>,
     due: VecDeque<Due>,
     batch: Vec<Completion>,
     latencies: Vec<u64>,
@@ -52,6 +54,7 @@ impl Delivery {
             observer,
             waiters: Waiters::new(),
             arrived: Vec::new(),
+            barriers: Vec::new(),
             due: VecDeque::new(),
             batch: Vec::new(),
             latencies: Vec::new(),
@@ -99,11 +102,14 @@ impl Delivery {
     /// When to run again if nothing rings before: the earliest timeout. Call before sleeping.
     /// `None`: at once, something came.
     pub fn next_look(&mut self) -> Option<u64> {
-        let earliest = self.waiters.earliest();
+        let barriers = self.barriers.iter().map(|barrier| barrier.deadline).min();
+        let earliest = self.waiters.earliest().min(barriers.unwrap_or(NEVER));
         self.shared.armed.store(earliest, Ordering::SeqCst);
         // An appender may have looked at the old moment before it was stored.
         let inbox = lock(&self.shared.inbox);
-        (inbox.waiters.is_empty() && inbox.events.is_empty()).then_some(earliest)
+        let nothing =
+            inbox.waiters.is_empty() && inbox.events.is_empty() && inbox.barriers.is_empty();
+        nothing.then_some(earliest)
     }
 
     /// Takes in what arrived, and finds what is due.
@@ -112,6 +118,7 @@ impl Delivery {
         let events = {
             let mut inbox = lock(&self.shared.inbox);
             std::mem::swap(&mut inbox.waiters, &mut arrived);
+            self.barriers.append(&mut inbox.barriers);
             std::mem::take(&mut inbox.events)
         };
         self.waiters.add(&mut arrived);
@@ -130,10 +137,18 @@ impl Delivery {
                 self.collect_committed(committed);
                 let due = &mut self.due;
                 self.waiters.end(term, |waiter| due.push_back(over(waiter, status)));
+                if term == u64::MAX {
+                    // The log itself is over.
+                    let ended = self.barriers.drain(..);
+                    due.extend(ended.map(|b| Due::ReadIndex(b.token, status, Index(0))));
+                }
             }
             Event::State { what, now } => self.due.push_back(Due::Event(what, Box::new(now))),
-            Event::ReadIndex { token, status, index } => {
-                self.due.push_back(Due::ReadIndex(token, status, index));
+            Event::ReadIndex { number, status, index } => {
+                let place = self.barriers.iter().position(|barrier| barrier.number == number);
+                if let Some(barrier) = place.map(|at| self.barriers.remove(at)) {
+                    self.due.push_back(Due::ReadIndex(barrier.token, status, index));
+                }
             }
         }
     }
@@ -152,11 +167,13 @@ impl Delivery {
     }
 
     fn collect_expired(&mut self) {
-        if self.waiters.earliest() == u64::MAX {
+        if self.waiters.earliest() == NEVER && self.barriers.is_empty() {
             return;
         }
         let now = self.shared.clock.now();
         let (due, metrics) = (&mut self.due, &self.shared.metrics);
+        let expired = self.barriers.extract_if(.., |barrier| barrier.deadline <= now);
+        due.extend(expired.map(|b| Due::ReadIndex(b.token, Status::TimedOut, Index(0))));
         self.waiters.expire(now, |waiter| {
             Metrics::add(&metrics.timeouts, 1);
             due.push_back(over(waiter, Status::TimedOut));
@@ -197,7 +214,7 @@ impl Delivery {
         // In flight until its callback is called: a callback may append anew.
         let ran = self.batch.len() as u64;
         self.shared.release(records, bytes);
-        self.shared.callbacks_due.fetch_sub(ran, Ordering::SeqCst);
+        self.shared.callbacks_due.leave(ran);
         self.observer.completed(&self.batch);
         ran as u32
     }

@@ -21,7 +21,7 @@ use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::shared::{Control, Life, Marks, Role, Shared};
 use crate::group::staging::Block;
-use crate::group::waiters::{Event, Slot, Token, lock};
+use crate::group::waiters::{Event, Slot, lock};
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, Index, Mark, RaftIndex};
 
@@ -445,7 +445,7 @@ impl Driver {
         if before.committed != self.marks.committed {
             self.shared.settle_committed(self.marks.committed.index);
             self.shared.wake_readers();
-            let wanted = self.shared.callbacks_due.load(Ordering::SeqCst) > 0
+            let wanted = self.shared.callbacks_due.now() > 0
                 || self.shared.wants_events.load(Ordering::Relaxed);
             if wanted {
                 self.shared.delivery.ring();
@@ -527,9 +527,9 @@ impl Driver {
                 let (status, index) = self.read_index();
                 slot.answer(status, index);
             }
-            Control::ReadIndexAsync(token) => {
+            Control::ReadIndexAsync(number) => {
                 let (status, index) = self.read_index();
-                self.tell_index(*token, status, index);
+                self.tell_index(*number, status, index);
             }
             Control::Fail(cause) => return Err(Error::Bug(cause.clone())),
             Control::Stop(slot) => {
@@ -546,8 +546,8 @@ impl Driver {
         Ok(false)
     }
 
-    fn tell_index(&self, token: Token, status: Status, index: Index) {
-        lock(&self.shared.inbox).events.push(Event::ReadIndex { token, status, index });
+    fn tell_index(&self, number: u64, status: Status, index: Index) {
+        lock(&self.shared.inbox).events.push(Event::ReadIndex { number, status, index });
         self.shared.delivery.ring();
     }
 
@@ -636,8 +636,8 @@ impl Driver {
                 Control::Flush(slot) | Control::ReadIndex(slot) => {
                     slot.answer(Status::Failed, Index(0));
                 }
-                Control::ReadIndexAsync(token) => self.tell_index(token, Status::Failed, Index(0)),
-                Control::DeletePrefix(_) | Control::Fail(_) => {}
+                // Barriers for a callback ended with the log.
+                Control::ReadIndexAsync(_) | Control::DeletePrefix(_) | Control::Fail(_) => {}
                 Control::Stop(slot) if self.outstanding > 0 => {
                     lock(&self.shared.controls).push(Control::Stop(slot));
                 }

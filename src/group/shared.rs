@@ -11,7 +11,7 @@ use crate::group::clock::{Clock, NEVER, nanos};
 use crate::group::metrics::Metrics;
 use crate::group::staging::Staging;
 use crate::group::sync::{Flag, Snapshot};
-use crate::group::waiters::{Blocked, Event, Inbox, Slot, Token, lock};
+use crate::group::waiters::{Barrier, Blocked, Event, Inbox, Slot, Token, lock};
 use crate::options::{Flush, Options};
 use crate::types::{Anchor, Index, Mark};
 
@@ -102,8 +102,8 @@ pub enum Control {
     DeletePrefix(Index),
     /// A read barrier, for a caller that waits.
     ReadIndex(Arc<Slot>),
-    /// A read barrier, for a callback.
-    ReadIndexAsync(Token),
+    /// A read barrier, for a callback: its number in the inbox.
+    ReadIndexAsync(u64),
     /// A bug showed elsewhere: stop for good.
     Fail(String),
     /// Sync, note the bounds, end.
@@ -133,11 +133,11 @@ pub struct Shared {
     tail: Snapshot<2>,
     begin: Mutex<Anchor>,
     /// Records whose appender has not heard of their end.
-    pub pending: AtomicU64,
-    /// Their bytes.
-    pub pending_bytes: AtomicU64,
+    pub pending: InFlight,
+    /// Their bytes, with headers.
+    pub pending_bytes: InFlight,
     /// Appends that wait for a callback.
-    pub callbacks_due: AtomicU64,
+    pub callbacks_due: InFlight,
     /// End of the last segment there is.
     pub room_pos: AtomicU64,
     /// The first index without a unit.
@@ -275,9 +275,9 @@ impl Shared {
             marks: Snapshot::new(numbers(&marks)),
             tail: Snapshot::new([tail.index.0, tail.pos]),
             begin: Mutex::default(),
-            pending: AtomicU64::new(0),
-            pending_bytes: AtomicU64::new(0),
-            callbacks_due: AtomicU64::new(0),
+            pending: InFlight::default(),
+            pending_bytes: InFlight::default(),
+            callbacks_due: InFlight::default(),
             room_pos: AtomicU64::new(0),
             room_index: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
@@ -493,10 +493,30 @@ impl Shared {
         self.driver.ring();
     }
 
+    /// Asks for a read barrier, for a callback. Under the inbox's lock the log's life is looked at
+    /// once more: what ends it changes that and then takes the lock, so no barrier comes after.
+    pub fn ask_read_index(&self, token: Token, deadline: u64) -> Result<(), Status> {
+        let mut inbox = lock(&self.inbox);
+        match self.life() {
+            Life::Running => {}
+            Life::Failed => return Err(Status::Failed),
+            Life::Open | Life::Stopped => return Err(Status::Stopped),
+        }
+        let number = inbox.barriers_made;
+        inbox.barriers_made += 1;
+        inbox.barriers.push(Barrier { number, token, deadline });
+        drop(inbox);
+        if deadline < self.armed.load(Ordering::SeqCst) {
+            self.delivery.ring();
+        }
+        self.ask(Control::ReadIndexAsync(number));
+        Ok(())
+    }
+
     /// An append is over: makes room for others.
     pub fn release(&self, records: u64, bytes: u64) {
-        self.pending.fetch_sub(records, Ordering::Relaxed);
-        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.pending.leave(records);
+        self.pending_bytes.leave(bytes);
     }
 }
 
@@ -513,6 +533,38 @@ fn numbers(marks: &Marks) -> [u64; MARKS] {
         marks.flushed.index.0,
         marks.flushed.pos,
     ]
+}
+
+/// How much is on its way: what entered, less what left. Whoever enters holds the append lock, so
+/// entering is a plain store; leaving is for everybody.
+#[derive(Default)]
+pub struct InFlight {
+    entered: AtomicU64,
+    left: AtomicU64,
+}
+
+impl InFlight {
+    /// Adds. One caller at a time.
+    pub fn enter(&self, n: u64) {
+        let entered = self.entered.load(Ordering::Relaxed);
+        self.entered.store(entered.wrapping_add(n), Ordering::Release);
+    }
+
+    /// All that ever entered.
+    pub fn entered(&self) -> u64 {
+        self.entered.load(Ordering::Acquire)
+    }
+
+    /// Takes off.
+    pub fn leave(&self, n: u64) {
+        self.left.fetch_add(n, Ordering::AcqRel);
+    }
+
+    /// Now. What left is read first: it never has more than what entered.
+    pub fn now(&self) -> u64 {
+        let left = self.left.load(Ordering::Acquire);
+        self.entered.load(Ordering::Acquire).wrapping_sub(left)
+    }
 }
 
 /// Wakes one thread. What it does to wake it is set when the thread is there.

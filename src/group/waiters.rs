@@ -92,8 +92,8 @@ pub enum Event {
     },
     /// A read barrier that was asked for without waiting.
     ReadIndex {
-        /// As given.
-        token: Token,
+        /// Which: see [`Barrier`].
+        number: u64,
         /// How it ended.
         status: Status,
         /// Everything below is covered.
@@ -110,6 +110,22 @@ pub struct Inbox {
     pub events: Vec<Event>,
     /// Callers that block, in index order.
     pub blocked: VecDeque<Blocked>,
+    /// Read barriers for a callback.
+    pub barriers: Vec<Barrier>,
+    /// How many there ever were.
+    pub barriers_made: u64,
+}
+
+/// One read barrier that waits for a callback. As an append it ends by its answer, by its time or
+/// with the log, whichever comes first, also while the group thread hangs.
+#[derive(Clone, Copy, Debug)]
+pub struct Barrier {
+    /// Its number.
+    pub number: u64,
+    /// As given.
+    pub token: Token,
+    /// When it times out, in nanoseconds.
+    pub deadline: u64,
 }
 
 /// Waiters that were taken from the inbox.

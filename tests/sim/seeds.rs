@@ -191,7 +191,7 @@ impl Run {
     }
 
     fn read_index(&mut self) {
-        self.log().shared.ask(Control::ReadIndexAsync(Token::default()));
+        let _ = self.log().shared.ask_read_index(Token::default(), u64::MAX);
     }
 
     /// Everything that was not synced may be gone, sector by sector.
