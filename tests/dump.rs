@@ -80,7 +80,7 @@ fn damage_below_the_durable_bound() {
     let (opens, text) = log.dump(&["--summary"]);
     assert!(!opens, "{text}");
     assert!(
-        text.contains("DAMAGE below the durable bound") && text.contains("record 7 "),
+        text.contains("DAMAGE below the durable bound") && text.contains("with record 7,"),
         "{text}"
     );
     assert!(text.contains(&format!("HOLE: bytes that are no record: 248 bytes, position {at}")));

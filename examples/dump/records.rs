@@ -41,6 +41,13 @@ impl Data {
     }
 }
 
+impl Data {
+    /// Whether `meta` notes that DLedger wrote up to here, or behind it.
+    fn is_taken_over(&self, pos: u64) -> bool {
+        self.dledger_end != u64::MAX && pos < self.dledger_end
+    }
+}
+
 pub fn print_data(
     disk: &ReadOnly,
     data: &Data,
@@ -180,7 +187,8 @@ impl<'a> Walk<'a> {
         let (first, at) = within;
         let batch = self.next.and_then(|next| next.batch);
         let batch = match batch {
-            _ if dledgers => Some(header.index.0 + 1),
+            // What DLedger wrote or went on behind counts as a batch for each record.
+            _ if dledgers || self.data.is_taken_over(header.pos) => Some(header.index.0 + 1),
             Some(batch) if at == 1 && header.controls != CONTROLS_MANY => {
                 Some(batch + u64::from(header.controls) + 1)
             }

@@ -57,8 +57,9 @@ impl Verdict {
             Verdict::Cut(to) => format!("a cut was begun, it would be finished: {}", ends(to)),
             Verdict::Import(end, why) => format!("{why}, it would be imported: {}", ends(end)),
             Verdict::Hidden { end, at } => format!(
-                "DAMAGE below the durable bound, where recovery does not look: record {} at or \
-                 behind position {} is not intact; the log would open, and a read that verifies it fails; {}",
+                "DAMAGE below the durable bound, where recovery does not look: the batch that \
+                 begins with record {}, behind position {}, is not intact; the log would open, and \
+                 reads find out; {}",
                 at.index,
                 at.pos,
                 ends(end)
@@ -78,23 +79,32 @@ fn recovery(disk: &ReadOnly, data: &Data) -> Result<Verdict> {
             let found = Found::of(disk, data, meta)?;
             found.decide(disk)
         }
-        None if data.files.is_empty() && data.others.is_empty() => Ok(Verdict::Born),
-        None => {
-            let segments = segments(disk, data, data.files.first().map_or(0, |(pos, _)| *pos))?;
-            match segments.first().map(|first| import::begin(first)).transpose()?.flatten() {
-                Some(begin) => {
-                    let mut scan = Scan::new(segments, data.segment_bytes, u64::MAX);
-                    let end = through(&mut scan, begin, &BTreeMap::new())?.0;
-                    refuse_far_hole(&mut scan, &end, UNSYNCED_PRESET)?;
-                    Ok(Verdict::Import(end, "written by DLedger"))
-                }
-                None => {
-                    let what = "there are records and no meta, and they are not DLedger's";
-                    Err(Error::corrupt(0, what))
-                }
-            }
-        }
+        None => without_meta(disk, data),
     }
+}
+
+/// Nothing, DLedger's, or what is left of ours.
+fn without_meta(disk: &ReadOnly, data: &Data) -> Result<Verdict> {
+    let lost = |pos, what: &str| Err(Error::corrupt(pos, what));
+    if disk.open("control").is_ok() && !Control::read(disk, 0)?.0.is_empty() {
+        return lost(0, "there are Raft entries in control and no meta");
+    }
+    if data.files.is_empty() && data.others.is_empty() {
+        return Ok(Verdict::Born);
+    }
+    let first = data.files.first().map_or(0, |(pos, _)| *pos);
+    let segments = segments(disk, data, first)?;
+    let begin = segments.first().map(|first| import::begin(first)).transpose()?.flatten();
+    let Some(begin) = begin else {
+        return lost(first, "there are records and no meta, and they are not DLedger's");
+    };
+    let mut scan = Scan::new(segments, data.segment_bytes, u64::MAX);
+    let Through { end, ours, .. } = through(&mut scan, begin, &BTreeMap::new())?;
+    if ours {
+        return lost(begin.pos, "there are records of ours and no meta");
+    }
+    refuse_far_hole(&mut scan, &end, UNSYNCED_PRESET)?;
+    Ok(Verdict::Import(end, "written by DLedger"))
 }
 
 struct Found {
@@ -123,7 +133,7 @@ impl Found {
         self.missing_tail()?;
         let from = if units_reach_durable(disk, &meta) { meta.durable } else { meta.begin };
         let mut scan = self.scan();
-        let (mut end, dledgers) = through(&mut scan, from, &self.controls)?;
+        let Through { mut end, dledgers, .. } = through(&mut scan, from, &self.controls)?;
         if let Some(cut) = meta.cut {
             // What lies behind it is on its way out; what lies before it must be there.
             if end.raft_index >= cut.raft_index || self.reaches(&mut end, &cut) {
@@ -131,9 +141,10 @@ impl Found {
             }
         }
         if dledgers && import::state(disk)?.found {
-            let begin = Anchor { term: 0, chain: 0, ..meta.begin };
+            let raft_index = RaftIndex(meta.begin.index.0);
+            let begin = Anchor { raft_index, term: 0, batch: raft_index, ..meta.begin };
             let mut scan = Scan::new(self.segments.clone(), meta.segment_bytes, u64::MAX);
-            let (end, _) = through(&mut scan, begin, &BTreeMap::new())?;
+            let end = through(&mut scan, begin, &BTreeMap::new())?.end;
             refuse_far_hole(&mut scan, &end, meta.unsynced_max)?;
             return Ok(Verdict::Import(end, "DLedger wrote behind our records"));
         }
@@ -145,7 +156,7 @@ impl Found {
         if meta.committed.raft_index > end.raft_index {
             return Err(Error::corrupt(end.pos, "the log ends before its committed bound"));
         }
-        let (intact, _) = through(&mut self.scan(), meta.begin, &self.controls)?;
+        let intact = through(&mut self.scan(), meta.begin, &self.controls)?.end;
         let hidden = intact.index < end.index;
         self.trailing_controls(&mut end);
         if hidden {
@@ -203,18 +214,29 @@ impl Found {
     }
 }
 
-/// Goes through whole batches: the end of the last one, and whether DLedger's records follow.
+/// What whole batches lead to.
+struct Through {
+    end: Anchor,
+    /// Records of ours were among them.
+    ours: bool,
+    /// Records of DLedger's follow that are not noted.
+    dledgers: bool,
+}
+
 fn through(
     scan: &mut Scan,
     from: Anchor,
     controls: &BTreeMap<RaftIndex, ControlEntry>,
-) -> Result<(Anchor, bool)> {
-    let mut end = from;
+) -> Result<Through> {
+    let mut found = Through { end: from, ours: false, dledgers: false };
     loop {
-        match scan.step(&end, controls)? {
-            Step::Batch { batch, .. } => end = batch,
-            Step::DLedgers => return Ok((end, true)),
-            Step::End => return Ok((end, false)),
+        match scan.step(&found.end, controls)? {
+            Step::Batch { batch, ours, .. } => {
+                found.end = batch;
+                found.ours |= ours;
+            }
+            Step::DLedgers => return Ok(Through { dledgers: true, ..found }),
+            Step::End => return Ok(found),
         }
     }
 }
