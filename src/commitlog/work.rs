@@ -170,12 +170,15 @@ impl CommitLog {
             if work.is_empty() {
                 return Ok(());
             }
+            // All of it: what is given out and does not come back is never given out again.
+            let mut full = false;
             for work in work {
                 let done = work.run(&*self.disk.clone());
                 self.allocated(done)?;
-                if self.allocating.disk_full {
-                    return Ok(());
-                }
+                full |= self.allocating.disk_full;
+            }
+            if full {
+                return Ok(());
             }
         }
     }
