@@ -234,7 +234,8 @@ impl CommitLog {
         }
         if raft_index.0 <= self.meta.dledger_end.index.0 {
             let unit = IndexUnit::decode(&self.index.get(raft_index.0 - 1)?)?;
-            return Some(import::anchor_behind(&unit));
+            let chain = self.reader.chain_of(unit.index)?;
+            return Some(Anchor { chain, ..import::anchor_behind(&unit) });
         }
         let unit = self.batch_unit(raft_index)?;
         if unit.kind == Kind::Batch {

@@ -225,8 +225,7 @@ impl Group {
         if let Some(poller) = &self.poller {
             poller.close();
         }
-        while self.shared.pending.load(Ordering::Relaxed) > 0 && self.shared.life() != Life::Failed
-        {
+        while self.shared.pending.now() > 0 && self.shared.life() != Life::Failed {
             if left() == Some(Duration::ZERO) {
                 status = Status::TimedOut;
                 break;
@@ -352,14 +351,6 @@ impl Group {
     /// Why the log failed.
     pub fn failure(&self) -> Option<&Failure> {
         self.shared.failure()
-    }
-
-    /// A bug showed in a call: the log stops for good.
-    pub fn fail(&self, cause: String) {
-        let error = Error::Bug(cause);
-        self.shared.fail(&error);
-        self.shared.end(u64::MAX, Status::Failed);
-        self.shared.ask(Control::Fail(error.to_string()));
     }
 
     /// The linearizable read barrier. Waits.

@@ -94,6 +94,19 @@ impl Reader {
         header_at(segment, pos, index)
     }
 
+    /// The chainCrc in the header of a record, whatever else is in it; 0 in DLedger's. `None` if
+    /// there is no such record.
+    pub fn chain_of(&self, index: Index) -> Option<u32> {
+        let shelf = self.shelf.load();
+        let unit = IndexUnit::decode(&shelf.index.get(index.0)?)?;
+        let segment = shelf.segment(unit.pos)?;
+        let mut bytes = [0; HEADER];
+        segment
+            .map
+            .copy(unit.pos - segment.pos, &mut bytes)
+            .then(|| Header::decode(&bytes).chain_crc)
+    }
+
     /// Checks body and header against their checksums. `before` is the header of the record
     /// before, or what is known of it at the beginning of the log.
     pub fn verify(&self, place: &Place, body: &[u8], begin: &Anchor) -> Result<()> {

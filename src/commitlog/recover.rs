@@ -3,7 +3,7 @@
 //! | found | done |
 //! |---|---|
 //! | `meta` of a newer format; another group, member, segment or index size | refused, untouched |
-//! | no intact copy of `meta`; records of ours and no `meta` | damage |
+//! | no intact copy of `meta`; records or Raft entries of ours and no `meta` | damage |
 //! | nothing | born |
 //! | no `meta`, records of DLedger's | imported: scanned from their begin, the end noted |
 //! | a cut is noted | finished, before anything else |
@@ -16,7 +16,7 @@
 //! | control entries behind the end that do not follow it | cut |
 //! | derived units short or different | rewritten |
 //! | committed above the end | damage |
-//! | DLedger's records behind ours | imported again, the noted end moves |
+//! | DLedger's records behind ours | imported again with ours, the noted end moves |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::commitlog::{Birth, CommitLog, control_unit, import, work};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::plant::{Plant, Plants};
-use crate::types::{Anchor, Mark, RaftIndex};
+use crate::types::{Anchor, Index, Mark, RaftIndex};
 
 impl CommitLog {
     /// Recovers the log of a directory, or makes one. The directory is locked by the caller.
@@ -66,6 +66,8 @@ struct Found {
     index: Units,
     batches: Units,
     read: u64,
+    /// Whether a scan met records of ours.
+    ours: bool,
 }
 
 impl Found {
@@ -79,7 +81,8 @@ impl Found {
         let batches = Units::open(&*disk, "batches", meta.index_bytes, meta.begin.raft_index.0)?;
         remove_spares(&*disk)?;
         let controls = controls.into_iter().map(|c| (c.raft_index, c)).collect();
-        Ok(Found { disk, meta, control, controls, segments, index, batches, read: 0 })
+        let (read, ours) = (0, false);
+        Ok(Found { disk, meta, control, controls, segments, index, batches, read, ours })
     }
 
     fn recover(mut self, store: MetaStore, birth: &Birth) -> Result<CommitLog> {
@@ -185,7 +188,8 @@ impl Found {
         let mut rebuild = Rebuild::new(&from);
         let dledgers = loop {
             match scan.step(&end, &self.controls)? {
-                Step::Batch { batch, units } => {
+                Step::Batch { batch, units, ours } => {
+                    self.ours |= ours;
                     for raft_index in end.raft_index.0 + 1..batch.raft_index.0 {
                         if let Some(control) = self.controls.get(&RaftIndex(raft_index)) {
                             end.raft_index = control.raft_index;
@@ -353,33 +357,26 @@ impl Found {
     fn take_over_again(mut self, mut store: MetaStore, birth: &Birth) -> Result<CommitLog> {
         let state = import::state(&*self.disk)?;
         warn!("DLedger wrote here since the last open: its end is noted anew");
-        let (begin_index, begin_pos) = (self.meta.begin.index, self.meta.begin.pos);
-        let raft_index = RaftIndex(begin_index.0);
-        let begin = Anchor {
-            index: begin_index,
-            pos: begin_pos,
-            raft_index,
-            term: 0,
-            chain: 0,
-            batch: raft_index,
-        };
-        self.controls.clear();
-        self.index.in_use(begin_index.0);
+        let raft_index = RaftIndex(self.meta.begin.index.0);
+        let begin = Anchor { raft_index, term: 0, batch: raft_index, ..self.meta.begin };
+        self.index.in_use(begin.index.0);
         let (end, _) = self.scan(begin, true)?;
         self.refuse_far_hole(&end)?;
         let (term, vote) =
             (self.meta.term.max(import::raft_term(state.term)).max(end.term), self.meta.node);
-        let committed = self.committed_of(&state, &begin, &end);
         let mut meta = self.meta.clone();
+        let known = meta.committed.index.0.checked_sub(1).map(Index);
+        let state = import::State { committed: state.committed.max(known), ..state };
+        meta.committed = self.committed_of(&state, &begin, &end);
         (meta.term, meta.vote) = (term, vote);
-        (meta.begin, meta.committed, meta.durable) = (begin, committed, end);
+        (meta.begin, meta.durable) = (begin, end);
         meta.dledger_end = end.mark();
-        meta.control_end = 0;
+        // Our Raft entries are others from here on. What is behind the last goes as in any cut,
+        // which one write begins and a crash does not undo.
+        meta.cut = Some(end);
         self.sync()?;
         store.store(&meta)?;
-        let disk = self.disk;
-        Control::create(disk.clone())?;
-        Found::of(disk, meta)?.recover(store, birth)
+        Found::of(self.disk, meta)?.recover(store, birth)
     }
 
     /// Syncs all data and units.
@@ -578,6 +575,7 @@ fn meta_of(birth: &Birth, begin: Anchor) -> Meta {
 }
 
 fn give_birth(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
+    no_raft_entries(disk.clone())?;
     let begin = Anchor { pos: birth.begin_pos, ..Anchor::default() };
     let mut meta = meta_of(birth, begin);
     let state = import::state(&*disk)?;
@@ -587,6 +585,18 @@ fn give_birth(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
     Control::create(disk.clone())?;
     let store = MetaStore::create(&*disk, &meta)?;
     Found::of(disk, meta)?.recover(store, birth)
+}
+
+/// Where Raft entries are there was a `meta`: it is lost, and term and vote with it.
+fn no_raft_entries(disk: Arc<dyn Disk>) -> Result<()> {
+    let there = disk.list("").map_err(|e| Error::io("the directory", e))?;
+    if there.iter().all(|(name, _)| name != "control") {
+        return Ok(());
+    }
+    match Control::open(disk, 0)? {
+        (_, entries) if entries.is_empty() => Ok(()),
+        _ => Err(Error::corrupt(0, "there are Raft entries in control and no meta")),
+    }
 }
 
 /// Imports a directory that DLedger wrote.
@@ -600,6 +610,7 @@ fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
             birth.segment_bytes
         )));
     }
+    no_raft_entries(disk.clone())?;
     Control::create(disk.clone())?;
     let mut found =
         Found::of(disk.clone(), meta_of(birth, Anchor { pos: first, ..Anchor::default() }))?;
@@ -613,6 +624,9 @@ fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
     info!("opening a directory that DLedger wrote, from record {} on", begin.index);
     found.index = Units::open(&*disk, "index", birth.index_bytes, begin.index.0)?;
     let (end, _) = found.scan(begin, true)?;
+    if found.ours {
+        return Err(Error::corrupt(begin.pos, "there are records of ours and no meta"));
+    }
     found.sync()?;
     let mut meta = meta_of(birth, begin);
     (meta.term, meta.vote) = (import::raft_term(state.term).max(end.term), birth.node);

@@ -33,6 +33,8 @@ pub enum Step {
         batch: Anchor,
         /// One per record.
         units: Vec<IndexUnit>,
+        /// Whether it has checksums: DLedger's have none.
+        ours: bool,
     },
     /// A record of DLedger's above its noted end.
     DLedgers,
@@ -75,6 +77,9 @@ impl Scan {
             let intact = header.magic == MAGIC
                 && next == header.chain_crc
                 && record::body_crc(body) == header.body_crc;
+            if first.is_none() && pos < dledger_end {
+                return Ok(taken_over(at, &header, intact));
+            }
             let framed = match (&first, units.len()) {
                 (None, _) => header.term >= at.term,
                 (Some(first), n) => {
@@ -100,7 +105,7 @@ impl Scan {
             };
             let batch =
                 Anchor { index, pos, raft_index, term: first.term, chain, batch: raft_index };
-            return Ok(Step::Batch { batch, units });
+            return Ok(Step::Batch { batch, units, ours: true });
         }
     }
 
@@ -229,9 +234,22 @@ fn dledgers_step(at: &Anchor, header: &Header, dledger_end: u64) -> Option<Step>
     if header.pos < dledger_end {
         let unit = unit_of(header);
         let batch = import::anchor_behind(&unit);
-        return (batch.term >= at.term).then(|| Step::Batch { batch, units: vec![unit] });
+        let units = vec![unit];
+        return (batch.term >= at.term).then_some(Step::Batch { batch, units, ours: false });
     }
     (header.body_len > 0 || header.magic == MAGIC_NOOP).then_some(Step::DLedgers)
+}
+
+/// A record of ours below DLedger's noted end: DLedger went on behind it, and it counts as one of
+/// DLedger's since, a batch of its own. Its checksums hold as ever.
+fn taken_over(at: &Anchor, header: &Header, intact: bool) -> Step {
+    let unit = unit_of(header);
+    let batch = Anchor { chain: header.chain_crc, ..import::anchor_behind(&unit) };
+    if intact && batch.term >= at.term {
+        Step::Batch { batch, units: vec![unit], ours: true }
+    } else {
+        Step::End
+    }
 }
 
 fn unit_of(header: &Header) -> IndexUnit {

@@ -50,7 +50,9 @@ impl Shared {
         token: Token,
         out: &mut dyn FnMut(usize, Entry),
     ) -> Result<(), Status> {
+        let tripwire = Tripwire(self);
         let result = self.append_many(bodies, lens, options, token, out);
+        std::mem::forget(tripwire);
         self.after_append(result.is_err());
         result
     }
@@ -82,7 +84,9 @@ impl Shared {
         options: &AppendOptions,
         hears: Hears,
     ) -> Result<Entry, Status> {
+        let tripwire = Tripwire(self);
         let result = self.try_append(body, options, hears);
+        std::mem::forget(tripwire);
         self.after_append(result.is_err());
         result
     }
@@ -184,10 +188,8 @@ impl Shared {
         if staging.term() != self.gate.load(Ordering::Acquire) {
             return Err(self.refusal());
         }
-        let full = self.pending.load(Ordering::Relaxed) + count
-            > self.live.pending_max.load(Ordering::Relaxed)
-            || self.pending_bytes.load(Ordering::Relaxed) + bytes
-                > self.live.pending_bytes.load(Ordering::Relaxed);
+        let full = self.pending.now() + count > self.live.pending_max.load(Ordering::Relaxed)
+            || self.pending_bytes.now() + bytes > self.live.pending_bytes.load(Ordering::Relaxed);
         if full {
             return Err(Status::PendingFull);
         }
@@ -217,8 +219,8 @@ impl Shared {
         if self.gate.load(Ordering::SeqCst) != first.term {
             return Err(self.refusal());
         }
-        self.pending.fetch_add(count, Ordering::Relaxed);
-        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.pending.enter(count);
+        self.pending_bytes.enter(bytes);
         match hears {
             Hears::Callback(token) => {
                 let since = self.clock.now();
@@ -232,7 +234,7 @@ impl Shared {
                     pos: first.pos,
                 };
                 inbox.waiters.push(Waiter { completion, bytes, since, deadline });
-                self.callbacks_due.fetch_add(1, Ordering::SeqCst);
+                self.callbacks_due.enter(1);
                 drop(inbox);
                 if deadline < self.armed.load(Ordering::SeqCst) {
                     self.delivery.ring();
@@ -264,6 +266,15 @@ impl Shared {
             Metrics::add(&self.metrics.refused, 1);
         }
         self.driver.ring();
+    }
+}
+
+/// Dropped by a panic only: what was being staged is in no known state, so the log stops for good.
+struct Tripwire<'a>(&'a Shared);
+
+impl Drop for Tripwire<'_> {
+    fn drop(&mut self) {
+        self.0.bug("a panic in an append");
     }
 }
 

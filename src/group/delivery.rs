@@ -214,7 +214,7 @@ impl Delivery {
         // In flight until its callback is called: a callback may append anew.
         let ran = self.batch.len() as u64;
         self.shared.release(records, bytes);
-        self.shared.callbacks_due.fetch_sub(ran, Ordering::SeqCst);
+        self.shared.callbacks_due.leave(ran);
         self.observer.completed(&self.batch);
         ran as u32
     }

@@ -445,7 +445,7 @@ impl Driver {
         if before.committed != self.marks.committed {
             self.shared.settle_committed(self.marks.committed.index);
             self.shared.wake_readers();
-            let wanted = self.shared.callbacks_due.load(Ordering::SeqCst) > 0
+            let wanted = self.shared.callbacks_due.now() > 0
                 || self.shared.wants_events.load(Ordering::Relaxed);
             if wanted {
                 self.shared.delivery.ring();

@@ -125,12 +125,12 @@ impl Shared {
             gauge(
                 "appends_pending",
                 "Records whose appender has not heard of their end.",
-                self.pending.load(Ordering::Relaxed) as f64,
+                self.pending.now() as f64,
             ),
             gauge(
                 "appends_pending_bytes",
                 "Their bytes, headers included.",
-                self.pending_bytes.load(Ordering::Relaxed) as f64,
+                self.pending_bytes.now() as f64,
             ),
         ] {
             each(&metric);

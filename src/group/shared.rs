@@ -133,11 +133,11 @@ pub struct Shared {
     tail: Snapshot<2>,
     begin: Mutex<Anchor>,
     /// Records whose appender has not heard of their end.
-    pub pending: AtomicU64,
-    /// Their bytes.
-    pub pending_bytes: AtomicU64,
+    pub pending: InFlight,
+    /// Their bytes, with headers.
+    pub pending_bytes: InFlight,
     /// Appends that wait for a callback.
-    pub callbacks_due: AtomicU64,
+    pub callbacks_due: InFlight,
     /// End of the last segment there is.
     pub room_pos: AtomicU64,
     /// The first index without a unit.
@@ -275,9 +275,9 @@ impl Shared {
             marks: Snapshot::new(numbers(&marks)),
             tail: Snapshot::new([tail.index.0, tail.pos]),
             begin: Mutex::default(),
-            pending: AtomicU64::new(0),
-            pending_bytes: AtomicU64::new(0),
-            callbacks_due: AtomicU64::new(0),
+            pending: InFlight::default(),
+            pending_bytes: InFlight::default(),
+            callbacks_due: InFlight::default(),
             room_pos: AtomicU64::new(0),
             room_index: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
@@ -329,6 +329,14 @@ impl Shared {
         tracing::error!("the log stops: {message}");
         let _ = self.failure.set(Failure { status, errno, message });
         self.life.store(Life::Failed as u64, Ordering::Release);
+    }
+
+    /// A bug showed in a call: the log stops for good, and what waits is told.
+    pub fn bug(&self, cause: &str) {
+        let error = Error::Bug(format!("a bug in the library: {cause}"));
+        self.fail(&error);
+        self.end(u64::MAX, Status::Failed);
+        self.ask(Control::Fail(error.to_string()));
     }
 
     /// The first cause of a failure.
@@ -507,8 +515,8 @@ impl Shared {
 
     /// An append is over: makes room for others.
     pub fn release(&self, records: u64, bytes: u64) {
-        self.pending.fetch_sub(records, Ordering::Relaxed);
-        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.pending.leave(records);
+        self.pending_bytes.leave(bytes);
     }
 }
 
@@ -525,6 +533,38 @@ fn numbers(marks: &Marks) -> [u64; MARKS] {
         marks.flushed.index.0,
         marks.flushed.pos,
     ]
+}
+
+/// How much is on its way: what entered, less what left. Whoever enters holds the append lock, so
+/// entering is a plain store; leaving is for everybody.
+#[derive(Default)]
+pub struct InFlight {
+    entered: AtomicU64,
+    left: AtomicU64,
+}
+
+impl InFlight {
+    /// Adds. One caller at a time.
+    pub fn enter(&self, n: u64) {
+        let entered = self.entered.load(Ordering::Relaxed);
+        self.entered.store(entered.wrapping_add(n), Ordering::Release);
+    }
+
+    /// All that ever entered.
+    pub fn entered(&self) -> u64 {
+        self.entered.load(Ordering::Acquire)
+    }
+
+    /// Takes off.
+    pub fn leave(&self, n: u64) {
+        self.left.fetch_add(n, Ordering::AcqRel);
+    }
+
+    /// Now. What left is read first: it never has more than what entered.
+    pub fn now(&self) -> u64 {
+        let left = self.left.load(Ordering::Acquire);
+        self.entered.load(Ordering::Acquire).wrapping_sub(left)
+    }
 }
 
 /// Wakes one thread. What it does to wake it is set when the thread is there.
