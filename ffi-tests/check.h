@@ -114,6 +114,16 @@ static inline uint64_t now_ms(void) {
         CHECK(what);                                                                               \
     } while (0)
 
+/* As IS, for an append that may have to wait for room. */
+#define IS_SOON(status, call)                                                                      \
+    do {                                                                                           \
+        dl_status answer_;                                                                         \
+        uint64_t begin_ = now_ms();                                                                \
+        while ((answer_ = (call)) == DL_E_PENDING_FULL && now_ms() - begin_ < 20000)               \
+            sleep_ms(1);                                                                           \
+        check_status(status, answer_, #call, __FILE__, __LINE__);                                  \
+    } while (0)
+
 static inline dl_state state_of(dl_log *log) {
     dl_state state = DL_STATE_INIT;
     IS(DL_OK, dl_get_state(log, &state));

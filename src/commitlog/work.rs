@@ -118,12 +118,8 @@ impl CommitLog {
     /// system fuller than `full_ppm` millionths: segments made ahead must not be what refuses the
     /// appends they are for.
     pub fn wanted(&mut self, full_ppm: u64) -> Vec<Work> {
-        self.wanted_with(self.spares_wanted(), full_ppm)
-    }
-
-    fn wanted_with(&mut self, spares: u64, full_ppm: u64) -> Vec<Work> {
         let mut work = Vec::new();
-        if !self.allocating.spare && (self.spares.len() as u64) < spares {
+        if !self.allocating.spare && (self.spares.len() as u64) < self.spares_wanted() {
             self.allocating.spare = true;
             work.push(Work::Spare(self.spare_path(), self.meta.segment_bytes, full_ppm));
         }
@@ -178,10 +174,10 @@ impl CommitLog {
         self.spares.len() as u64 * self.meta.segment_bytes
     }
 
-    /// Allocates what the first appends take, here and now; a full disk is left for later.
-    pub fn allocate_now(&mut self) -> Result<()> {
+    /// Allocates all that is wanted, here and now; a full disk is left for later.
+    pub fn allocate_now(&mut self, full_ppm: u64) -> Result<()> {
         loop {
-            let work = self.wanted_with(1, NEVER_FULL);
+            let work = self.wanted(full_ppm);
             if work.is_empty() {
                 return Ok(());
             }
