@@ -146,7 +146,7 @@ struct wanted_metric {
 };
 
 static inline void find_metric(void *user_data, const dl_metric *m) {
-    struct wanted_metric *wanted = user_data;
+    struct wanted_metric *wanted = (struct wanted_metric *)user_data;
     if (wanted->value < 0 && strcmp(m->name, wanted->name) == 0) {
         wanted->value = m->value;
         wanted->counter = m->counter;
@@ -162,7 +162,7 @@ static inline double metric(dl_log *log, const char *name) {
 /* With callbacks=poll: a thread that polls until the log stops. */
 static inline void *poll_until_stopped(void *log) {
     int32_t ran;
-    while ((ran = dl_poll(log, DL_FOREVER, 0)) >= 0)
+    while ((ran = dl_poll((dl_log *)log, DL_FOREVER, 0)) >= 0)
         continue;
     IS(DL_E_STOPPED, ran);
     return NULL;

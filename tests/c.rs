@@ -56,6 +56,37 @@ fn cpp_api() {
     program("cpp_api.cpp", CPP);
 }
 
+/// Acceptance 2, P3: appends from four threads end once, in order, and read back equal.
+/// `DLEDGER_APPENDS=1000000` is the whole of it.
+#[test]
+fn million() {
+    program("million.c", C);
+}
+
+/// Behaviour 8: a hook and a stamp give the same bytes; a body too short is refused.
+#[test]
+fn stamp() {
+    program("stamp.c", C);
+}
+
+/// P3, behaviour 15: an append ends by its own time, also while a sync hangs; so does a stop.
+#[test]
+fn timeouts() {
+    program("timeouts.c", INTERPOSES);
+}
+
+/// P7, scenario 2: one failed sync stops the log, and says so.
+#[test]
+fn fails() {
+    program("fails.c", INTERPOSES);
+}
+
+/// P1, acceptance 5: kill -9 at random instants. `DLEDGER_ROUNDS=200` is the whole of it.
+#[test]
+fn kill9() {
+    program("kill9.c", C);
+}
+
 /// A green run under a sanitizer means something only if the sanitizer is there.
 #[test]
 fn sanitizer_is_linked() {
@@ -84,6 +115,8 @@ fn soname_and_nodelete() {
 }
 
 const C: &[&str] = &["-std=gnu11", "-pthread"];
+/// The program's own fdatasync is called by the library.
+const INTERPOSES: &[&str] = &["-std=gnu11", "-pthread", "-rdynamic"];
 const CPP: &[&str] = &["-std=c++11", "-pthread"];
 
 /// How long one program may take, also on a busy machine under a sanitizer.
@@ -123,12 +156,19 @@ fn run(program: &Path) -> (ExitStatus, String) {
     let child = Command::new(program)
         .arg(directory.path())
         .env("ASAN_OPTIONS", "detect_leaks=1")
+        .envs(preset("DLEDGER_APPENDS", "50000"))
+        .envs(preset("DLEDGER_ROUNDS", "20"))
         .stdout(file.try_clone().unwrap())
         .stderr(file)
         .spawn()
         .unwrap();
     let status = wait(child);
     (status, String::from_utf8_lossy(&fs::read(&written).unwrap()).into_owned())
+}
+
+/// A variable for the program, unless it is set.
+fn preset(name: &'static str, value: &'static str) -> Option<(&'static str, &'static str)> {
+    env::var_os(name).is_none().then_some((name, value))
 }
 
 fn wait(mut child: Child) -> ExitStatus {
