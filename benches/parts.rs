@@ -153,6 +153,7 @@ fn birth() -> Birth {
         unsynced_max: 16 << 20,
         members: MemberSet { members: vec![member], voters: vec![1], ..MemberSet::default() },
         clamp_missing_tail: false,
+        disk_full_ppm: 1_000_000,
         plants: Plants::NONE,
     }
 }

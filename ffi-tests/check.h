@@ -114,6 +114,16 @@ static inline uint64_t now_ms(void) {
         CHECK(what);                                                                               \
     } while (0)
 
+/* As IS, for an append that may have to wait for room. */
+#define IS_SOON(status, call)                                                                      \
+    do {                                                                                           \
+        dl_status answer_;                                                                         \
+        uint64_t begin_ = now_ms();                                                                \
+        while ((answer_ = (call)) == DL_E_PENDING_FULL && now_ms() - begin_ < 20000)               \
+            sleep_ms(1);                                                                           \
+        check_status(status, answer_, #call, __FILE__, __LINE__);                                  \
+    } while (0)
+
 static inline dl_state state_of(dl_log *log) {
     dl_state state = DL_STATE_INIT;
     IS(DL_OK, dl_get_state(log, &state));
@@ -146,7 +156,7 @@ struct wanted_metric {
 };
 
 static inline void find_metric(void *user_data, const dl_metric *m) {
-    struct wanted_metric *wanted = user_data;
+    struct wanted_metric *wanted = (struct wanted_metric *)user_data;
     if (wanted->value < 0 && strcmp(m->name, wanted->name) == 0) {
         wanted->value = m->value;
         wanted->counter = m->counter;
@@ -162,7 +172,7 @@ static inline double metric(dl_log *log, const char *name) {
 /* With callbacks=poll: a thread that polls until the log stops. */
 static inline void *poll_until_stopped(void *log) {
     int32_t ran;
-    while ((ran = dl_poll(log, DL_FOREVER, 0)) >= 0)
+    while ((ran = dl_poll((dl_log *)log, DL_FOREVER, 0)) >= 0)
         continue;
     IS(DL_E_STOPPED, ran);
     return NULL;

@@ -98,7 +98,7 @@ static int child(const char *dir, const char *flush, uint32_t round, int to) {
 /* ---- The process that kills and looks --------------------------------------------------------- */
 
 static struct name *names; /* by index: what the log is known to hold */
-static uint64_t known, room;
+static uint64_t known, room, forgotten;
 static struct ack *acks;
 static size_t acked, acks_room;
 
@@ -209,8 +209,16 @@ static void one_round(const char *dir, const char *flush, uint32_t round, uint64
     dl_log *log = open_log(cfg);
     dl_config_free(cfg);
     start_leader(log);
-    check_log(log, round % 20 == 19 ? 0 : known, round);
+    uint64_t begin = state_of(log).begin.index;
+    CHECK(begin >= forgotten);
+    forgotten = begin;
+    check_log(log, round % 20 == 19 ? begin : known, round);
     check_acks(round);
+    if (round % 8 == 7) { /* so that it does not grow for ever */
+        IS(DL_OK, dl_delete_prefix(log, begin + (known - begin) / 4 * 3, NULL));
+        IS(DL_OK, dl_flush(log, DL_FOREVER)); /* comes after it */
+        forgotten = state_of(log).begin.index;
+    }
     if (round % 3 == 0)
         IS(DL_OK, dl_stop(log, DL_FOREVER));
     dl_close(log);
@@ -218,7 +226,7 @@ static void one_round(const char *dir, const char *flush, uint32_t round, uint64
 
 static void rounds(const char *dir, const char *flush, uint32_t count, uint64_t *seed) {
     uint64_t all = 0, most = 0, begin = now_ms();
-    known = 0;
+    known = forgotten = 0;
     for (uint32_t round = 0; round < count; round++) {
         one_round(dir, flush, round, seed);
         all += acked;
@@ -227,7 +235,7 @@ static void rounds(const char *dir, const char *flush, uint32_t count, uint64_t 
     dl_config *cfg = config(dir, flush);
     dl_log *log = open_log(cfg);
     start_leader(log);
-    check_log(log, 0, UINT32_MAX);
+    check_log(log, state_of(log).begin.index, UINT32_MAX);
     dl_close(log);
     dl_config_free(cfg);
     printf("flush=%s: %u rounds in %llu ms, %llu acknowledged (at most %llu in a round), %llu in the "

@@ -54,6 +54,8 @@ pub struct Birth {
     pub members: MemberSet,
     /// Cut back to what is there when files of the tail are missing, instead of refusing.
     pub clamp_missing_tail: bool,
+    /// The part of the file system, in millionths, that segments made ahead may fill.
+    pub disk_full_ppm: u64,
     /// Deliberate mistakes.
     pub plants: Plants,
 }

@@ -478,6 +478,7 @@ fn birth(options: &Options, plants: Plants, incarnation: u64) -> Result<Birth> {
         unsynced_max: options.unsynced_max,
         members,
         clamp_missing_tail: options.missing_tail == MissingTail::Clamp,
+        disk_full_ppm: options.disk_full_ppm(),
         plants,
     })
 }

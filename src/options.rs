@@ -218,6 +218,11 @@ impl Options {
         Ok(())
     }
 
+    /// `disk.full.ratio` in millionths.
+    pub fn disk_full_ppm(&self) -> u64 {
+        (self.disk_full_ratio * 1e6) as u64
+    }
+
     fn derive(&mut self) {
         if !self.append_max_set {
             let body_max = self.segment_bytes.saturating_sub(SEGMENT_OVERHEAD);

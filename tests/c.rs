@@ -44,6 +44,66 @@ fn misuse() {
     program("misuse.c", C);
 }
 
+/// P3, acceptance 2: asynchronous appends from four threads, in each way to be called back.
+/// `DLEDGER_APPENDS` says how many.
+#[test]
+fn million() {
+    let few = if cfg!(debug_assertions) { "100000" } else { "1000000" };
+    program_with("million.c", C, &[or_preset("DLEDGER_APPENDS", few)]);
+}
+
+/// Acceptance 2: a hook and `append.stamp` leave the same bytes.
+#[test]
+fn stamp() {
+    program("stamp.c", C);
+}
+
+/// P3, acceptance 2: timeouts hold while a sync hangs.
+#[test]
+fn timeouts() {
+    program("timeouts.c", FAULTY);
+}
+
+/// P7, acceptance 7, scenario 2: a failed sync stops the log.
+#[test]
+fn fails() {
+    program("fails.c", FAULTY);
+}
+
+/// P1, acceptance 5: kill -9 at random instants. `DLEDGER_ROUNDS` says how often.
+#[test]
+fn kill9() {
+    program_with("kill9.c", C, &[or_preset("DLEDGER_ROUNDS", "20")]);
+}
+
+/// P8, acceptance 7, scenario 1: a full file system in memory.
+#[test]
+fn full_disk_tmpfs() {
+    on_a_small_disk("full_disk.c", &["-t", "tmpfs", "-o", "size=24m", "tmpfs"]);
+}
+
+/// P8, acceptance 7, scenario 1: a full file system on a block device.
+#[test]
+fn full_disk_ext4() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).output();
+    match made {
+        Ok(made) if made.status.success() => {
+            on_a_small_disk("full_disk.c", &["-o", "loop", image.to_str().unwrap()]);
+        }
+        Ok(made) => skipped("mkfs.ext4", &String::from_utf8_lossy(&made.stderr)),
+        Err(error) => skipped("mkfs.ext4", &error.to_string()),
+    }
+}
+
+/// P15, P16, behaviours 13 and 29: from the first event to behind dl_close.
+#[test]
+fn life() {
+    program("life.c", C);
+}
+
 /// P15, scenario 17: an exception in a callback ends the process with a message.
 #[test]
 fn exception() {
@@ -84,6 +144,8 @@ fn soname_and_nodelete() {
 }
 
 const C: &[&str] = &["-std=gnu11", "-pthread"];
+/// With a function of libc in the program's own hands.
+const FAULTY: &[&str] = &["-std=gnu11", "-pthread", "-rdynamic"];
 const CPP: &[&str] = &["-std=c++11", "-pthread"];
 
 /// How long one program may take, also on a busy machine under a sanitizer.
@@ -91,8 +153,49 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Compiles and runs one program, which must answer 0.
 fn program(source: &str, flags: &[&str]) {
-    let (status, text) = run(&compile(source, flags));
+    program_with(source, flags, &[]);
+}
+
+/// The same, with variables in its environment.
+fn program_with(source: &str, flags: &[&str], environment: &[(&str, String)]) {
+    let directory = tempfile::tempdir().unwrap();
+    let (status, text) = run_in(directory.path(), &compile(source, flags), environment);
+    println!("{text}");
     assert!(status.success(), "{source} {flags:?}: {status}\n{text}");
+}
+
+/// What the environment says, or else this.
+fn or_preset(variable: &'static str, preset: &str) -> (&'static str, String) {
+    (variable, env::var(variable).unwrap_or_else(|_| preset.into()))
+}
+
+/// A program on a file system of its own; skipped where mounting is refused.
+fn on_a_small_disk(source: &str, mount: &[&str]) {
+    let program = compile(source, C);
+    let directory = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount").args(mount).arg(directory.path()).output();
+    match mounted {
+        Ok(mounted) if mounted.status.success() => {}
+        Ok(mounted) => return skipped("mount", &String::from_utf8_lossy(&mounted.stderr)),
+        Err(error) => return skipped("mount", &error.to_string()),
+    }
+    let _mounted = Mounted(directory.path());
+    let (status, text) = run_in(directory.path(), &program, &[]);
+    println!("{text}");
+    assert!(status.success(), "{source} on {mount:?}: {status}\n{text}");
+}
+
+fn skipped(what: &str, why: &str) {
+    println!("SKIPPED: {what}: {}", why.trim());
+}
+
+/// Unmounted when dropped.
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
 }
 
 fn compile(source: &str, flags: &[&str]) -> PathBuf {
@@ -117,12 +220,23 @@ fn compile(source: &str, flags: &[&str]) -> PathBuf {
 
 /// Its status and all that it wrote.
 fn run(program: &Path) -> (ExitStatus, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let written = directory.path().join("output");
+    run_in(tempfile::tempdir().unwrap().path(), program, &[])
+}
+
+/// The same, in a directory that is there.
+fn run_in(
+    directory: &Path,
+    program: &Path,
+    environment: &[(&str, String)],
+) -> (ExitStatus, String) {
+    // Not in its directory, which may get full.
+    let own = tempfile::tempdir().unwrap();
+    let written = own.path().join("output");
     let file = File::create(&written).unwrap();
     let child = Command::new(program)
-        .arg(directory.path())
+        .arg(directory)
         .env("ASAN_OPTIONS", "detect_leaks=1")
+        .envs(environment.iter().map(|(key, value)| (key, value)))
         .stdout(file.try_clone().unwrap())
         .stderr(file)
         .spawn()

@@ -174,7 +174,7 @@ impl Found {
                 meta.unsynced_max = birth.unsynced_max;
             })?;
         }
-        log.allocate_now()?;
+        log.allocate_now(birth.disk_full_ppm)?;
         log.publish();
         Ok(log)
     }

@@ -11,8 +11,9 @@ use crate::types::{Anchor, Index};
 
 /// A piece of work.
 pub enum Work {
-    /// Makes a segment ahead of need: path, length.
-    Spare(String, u64),
+    /// Makes a segment ahead of need: path, length, and the part of the file system, in millionths,
+    /// that may be used with it.
+    Spare(String, u64, u64),
     /// Allocates index units.
     Index(Allocation),
     /// Allocates batch units.
@@ -72,7 +73,11 @@ impl Work {
     /// Does it. Waits for the disk.
     pub fn run(self, disk: &dyn Disk) -> Done {
         match self {
-            Work::Spare(path, bytes) => Done::Spare(make(disk, path, bytes)),
+            Work::Spare(path, bytes, full_ppm) => {
+                let room = leaves_room(disk, bytes, full_ppm);
+                let room = room.map_err(|error| Error::io(path.clone(), error));
+                Done::Spare(room.and_then(|()| make(disk, path, bytes)))
+            }
             Work::Index(allocation) => Done::Index(allocation.run(disk)),
             Work::Batches(allocation) => Done::Batches(allocation.run(disk)),
             Work::Checkpoint(files, anchor) => {
@@ -96,12 +101,11 @@ impl CommitLog {
             Some(last) => last.end(),
             None => self.end.pos - self.end.pos % segment_bytes,
         };
-        let spares = self.spares.len() as u64 * segment_bytes;
         // Every record could be a batch of its own, and elections take batch units too.
         let batches =
             self.batches.allocated().saturating_sub(self.end.raft_index.0 + CONTROL_UNITS);
         let index = self.index.allocated().min(self.end.index.0 + batches);
-        Room { pos: next + spares, index: Index(index) }
+        Room { pos: next + self.spare_bytes(), index: Index(index) }
     }
 
     /// Whether the last allocation met a full disk.
@@ -110,12 +114,14 @@ impl CommitLog {
     }
 
     /// What to allocate now, so that appends do not meet the end of the room. Each piece is given
-    /// out once, until its [`Done`] comes back.
-    pub fn wanted(&mut self) -> Vec<Work> {
+    /// out once, until its [`Done`] comes back. No segment is made ahead that would leave the file
+    /// system fuller than `full_ppm` millionths: segments made ahead must not be what refuses the
+    /// appends they are for.
+    pub fn wanted(&mut self, full_ppm: u64) -> Vec<Work> {
         let mut work = Vec::new();
         if !self.allocating.spare && (self.spares.len() as u64) < self.spares_wanted() {
             self.allocating.spare = true;
-            work.push(Work::Spare(self.spare_path(), self.meta.segment_bytes));
+            work.push(Work::Spare(self.spare_path(), self.meta.segment_bytes, full_ppm));
         }
         let step = self.unit_step();
         let ahead = self.end.index.0 + step;
@@ -163,19 +169,27 @@ impl CommitLog {
         Ok(())
     }
 
+    /// Bytes of segments made ahead: used on the file system, and still room for appends.
+    pub fn spare_bytes(&self) -> u64 {
+        self.spares.len() as u64 * self.meta.segment_bytes
+    }
+
     /// Allocates all that is wanted, here and now; a full disk is left for later.
-    pub fn allocate_now(&mut self) -> Result<()> {
+    pub fn allocate_now(&mut self, full_ppm: u64) -> Result<()> {
         loop {
-            let work = self.wanted();
+            let work = self.wanted(full_ppm);
             if work.is_empty() {
                 return Ok(());
             }
+            // All of it: what is given out and does not come back is never given out again.
+            let mut full = false;
             for work in work {
                 let done = work.run(&*self.disk.clone());
                 self.allocated(done)?;
-                if self.allocating.disk_full {
-                    return Ok(());
-                }
+                full |= self.allocating.disk_full;
+            }
+            if full {
+                return Ok(());
             }
         }
     }
@@ -252,6 +266,19 @@ fn make(disk: &dyn Disk, path: String, bytes: u64) -> Result<Spare> {
     }
 }
 
+/// Whether the file system may take so many more bytes; if not, it counts as full.
+fn leaves_room(disk: &dyn Disk, bytes: u64, full_ppm: u64) -> std::io::Result<()> {
+    if full_ppm >= NEVER_FULL {
+        return Ok(());
+    }
+    let space = disk.space()?;
+    let used = space.total.saturating_sub(space.available).saturating_add(bytes);
+    match u128::from(used) * 1_000_000 > u128::from(space.total) * u128::from(full_ppm) {
+        true => Err(std::io::ErrorKind::StorageFull.into()),
+        false => Ok(()),
+    }
+}
+
 fn sync(disk: &dyn Disk, files: &[Arc<dyn File>], dirs: &[&'static str]) -> Result<()> {
     for file in files {
         file.sync().map_err(|e| Error::io("sync", e))?;
@@ -288,5 +315,7 @@ fn ages(files: &[(u64, Arc<dyn File>)]) -> Result<Vec<(u64, u64)>> {
 
 /// Batch units kept for elections when appends are refused for want of room.
 const CONTROL_UNITS: u64 = 256;
+/// All of a file system, in millionths.
+const NEVER_FULL: u64 = 1_000_000;
 /// Bytes of segments to make ahead.
 const AHEAD_BYTES: u64 = 64 << 20;

@@ -235,8 +235,10 @@ impl Driver {
                 Done::Remove(result) => result?,
                 Done::Space(space) => {
                     self.timers.space_running = false;
-                    let used =
-                        space.map(|s| 1e6 - s.available as f64 / s.total.max(1) as f64 * 1e6);
+                    // Segments made ahead are room for appends.
+                    let spare = self.core.log().spare_bytes();
+                    let used = space
+                        .map(|s| 1e6 - (s.available + spare) as f64 / s.total.max(1) as f64 * 1e6);
                     let full = self.shared.live.disk_full_ppm.load(Ordering::Relaxed) as f64;
                     let is_full = full < 1e6 && used? > full;
                     if self.shared.disk_full.swap(is_full, Ordering::Relaxed) != is_full {
@@ -481,7 +483,8 @@ impl Driver {
     fn publish_room(&mut self) {
         let now = self.shared.clock.now();
         if !self.stopping && now >= self.timers.allocation {
-            for work in self.core.log_mut().wanted() {
+            let full = self.shared.live.disk_full_ppm.load(Ordering::Relaxed);
+            for work in self.core.log_mut().wanted(full) {
                 self.submit(work);
             }
         }

@@ -220,7 +220,7 @@ impl Live {
             (&self.pending_bytes, options.pending_bytes),
             (&self.append_timeout, nanos(options.append_timeout)),
             (&self.flush, flush),
-            (&self.disk_full_ppm, (options.disk_full_ratio * 1e6) as u64),
+            (&self.disk_full_ppm, options.disk_full_ppm()),
             (&self.retention_bytes, options.retention_bytes.unwrap_or(u64::MAX)),
             (&self.retention_ms, retention_ms),
             (&self.checkpoint, nanos(options.checkpoint_interval)),
