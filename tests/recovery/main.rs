@@ -56,6 +56,7 @@ fn birth(settings: &Settings) -> Birth {
         members: MemberSet::default(),
         clamp_missing_tail: false,
         plants: Plants::NONE,
+        disk_full_ppm: 1_000_000,
     }
 }
 

@@ -343,7 +343,7 @@ fn case_15_seventy_thousand_elections_then_an_append() {
             .collect::<Vec<_>>();
         log.set_vote(first_term + (round + 1) * 100 - 1, 1).unwrap();
         log.write(&[], &entries).unwrap();
-        log.allocate_now().unwrap();
+        log.allocate_now(1_000_000).unwrap();
     }
     log.sync().unwrap();
     assert_eq!(log.end().raft_index.0, from + 70_000);
