@@ -76,7 +76,6 @@ fn child_writes_until_it_is_killed() {
 /// Acceptance 9: with a log of `DLEDGER_TEST_LOG_BYTES` whose process was killed, an open reads what
 /// was appended since the last checkpoint and one window of 128 KiB, not the log.
 #[test]
-#[ignore = "open: recovery still reads allocated space that was never written"]
 fn open_reads_only_what_was_not_known_durable() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
