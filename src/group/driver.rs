@@ -237,9 +237,8 @@ impl Driver {
                     self.timers.space_running = false;
                     // Segments made ahead are room for appends.
                     let spare = self.core.log().spare_bytes();
-                    let used = space.map(|s| {
-                        1e6 - (s.available + spare) as f64 / s.total.max(1) as f64 * 1e6
-                    });
+                    let used = space
+                        .map(|s| 1e6 - (s.available + spare) as f64 / s.total.max(1) as f64 * 1e6);
                     let full = self.shared.live.disk_full_ppm.load(Ordering::Relaxed) as f64;
                     let is_full = full < 1e6 && used? > full;
                     if self.shared.disk_full.swap(is_full, Ordering::Relaxed) != is_full {
