@@ -197,7 +197,7 @@ fn write(c: &mut Criterion) {
                         let start = Instant::now();
                         append_batch(&mut log, &mut bytes, 256);
                         took += start.elapsed();
-                        log.allocate_now().unwrap();
+                        log.allocate_now(1_000_000).unwrap();
                     }
                     left -= round;
                 }
@@ -219,7 +219,7 @@ fn recovery(c: &mut Criterion) {
             let mut bytes = batch(256, 200, end.index.0, end.pos);
             bytes_written += bytes.len() as u64;
             append_batch(&mut log, &mut bytes, 256);
-            log.allocate_now().unwrap();
+            log.allocate_now(1_000_000).unwrap();
         }
     }
     let meta = std::fs::read(dir.path().join("meta")).unwrap();

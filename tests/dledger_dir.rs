@@ -1,9 +1,14 @@
 //! Acceptance 4: directories with DLedger's bytes open, read and go on. The bytes are made here,
 //! from the table of fields in `dledger.md`, without the library's code.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/parser.rs"]
 #[allow(dead_code)]
 mod parser;
+
+#[allow(dead_code)]
+#[path = "support/memory.rs"]
+mod memory;
 
 #[allow(dead_code)]
 #[path = "sim/model.rs"]
@@ -16,13 +21,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use dledger::commitlog::meta::MetaStore;
+use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
 use dledger::group::Entry;
-use dledger::plant::Plants;
 
+use memory::{same, settings, try_open};
 use parser::{Files, Shape, parse};
-use world::{Open, Settings};
+use world::Open;
+
+type Records = Vec<(Entry, Vec<u8>)>;
 
 const SEGMENT: u64 = 4096;
 const INDEX: u64 = 4096;
@@ -136,12 +144,20 @@ fn unit_of(record: &Old) -> Vec<u8> {
     bytes
 }
 
+/// A disk with these files; what they end with in zeros is never written, to be quick.
 fn disk_of(files: &Files) -> MemoryDisk {
     let disk = MemoryDisk::new();
     for (path, bytes) in files {
-        disk.write_file(path, bytes);
+        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        disk.create_dir(dir).unwrap();
+        let file = disk.create(path, bytes.len() as u64).unwrap();
+        let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        file.write_at(&bytes[..used], 0).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(dir).unwrap();
     }
-    disk
+    disk.sync_dir("").unwrap();
+    disk.restart()
 }
 
 fn files_of(disk: &MemoryDisk) -> Files {
@@ -149,38 +165,12 @@ fn files_of(disk: &MemoryDisk) -> Files {
     paths.map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect()
 }
 
-fn settings() -> Settings {
-    Settings {
-        segment_bytes: SEGMENT,
-        index_bytes: INDEX,
-        flush: "commit",
-        unsynced_max: 64 << 10,
-        plants: Plants::NONE,
-    }
-}
-
-fn try_open(disk: &MemoryDisk) -> Result<Open, dledger::error::Error> {
-    let mut open = Open::new(disk, &Arc::new(AtomicU64::new(0)), &settings())?;
-    open.settle();
-    assert!(open.shared.state().ready, "{:?}", open.shared.failure());
-    Ok(open)
-}
-
 fn open(disk: &MemoryDisk) -> Open {
-    try_open(disk).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// Compares records without printing all of them.
-fn same(found: &[(Entry, Vec<u8>)], expected: &[(Entry, Vec<u8>)], what: &str) {
-    let differs = found.iter().zip(expected).position(|(a, b)| a != b);
-    if let Some(n) = differs {
-        panic!("{what}: record {n}: {:?} instead of {:?}", found[n].0, expected[n].0);
-    }
-    assert_eq!(found.len(), expected.len(), "{what}: so many records");
+    memory::open(disk, &settings(SEGMENT, INDEX))
 }
 
 /// What reads answer for DLedger's records: no-ops are stepped over.
-fn as_read(records: &[Old]) -> Vec<(Entry, Vec<u8>)> {
+fn as_read(records: &[Old]) -> Records {
     let records = records.iter().filter(|r| r.magic == 1);
     records
         .map(|r| {
@@ -197,11 +187,7 @@ fn as_read(records: &[Old]) -> Vec<(Entry, Vec<u8>)> {
 
 /// Opens, reads, appends, restarts, reads: the whole life of a directory that was taken over.
 /// Answers the disk after a clean stop, and all records.
-fn live_on(
-    old: &DLedger,
-    disk: MemoryDisk,
-    begin: (u64, u64),
-) -> (MemoryDisk, Vec<(Entry, Vec<u8>)>) {
+fn live_on(old: &DLedger, disk: MemoryDisk, begin: (u64, u64)) -> (MemoryDisk, Records) {
     let expected = as_read(&old.records);
     let before = &old.files;
     let log = open(&disk);
@@ -428,7 +414,7 @@ fn another_segment_size_is_refused_untouched() {
     }
     old.state(3, None);
     let disk = old.disk();
-    let error = try_open(&disk).err().expect("refused");
+    let error = try_open(&disk, &settings(SEGMENT, INDEX)).err().expect("refused");
     assert_eq!(error.status(), Status::Config);
     assert!(error.to_string().contains("segment.bytes"), "{error}");
     assert!(error.to_string().contains("8192"), "{error}");
@@ -443,7 +429,8 @@ fn committed_comes_from_the_checkpoint() {
         old.files.remove("checkpoint");
         old.state(5, committed);
         let disk = old.disk();
-        let log = Open::new(&disk, &Arc::new(AtomicU64::new(0)), &settings()).unwrap();
+        let log =
+            Open::new(&disk, &Arc::new(AtomicU64::new(0)), &settings(SEGMENT, INDEX)).unwrap();
         assert_eq!(log.shared.committed().0, expected, "{committed:?}");
     }
 }
@@ -455,7 +442,10 @@ fn a_state_file_that_is_no_state_is_damage() {
     let mut old = DLedger::typical();
     old.files.insert("currterm".into(), b"currTerm=many\nvoteLeader=n0\n".to_vec());
     let disk = old.disk();
-    assert_eq!(try_open(&disk).err().expect("refused").status(), Status::Corrupt);
+    assert_eq!(
+        try_open(&disk, &settings(SEGMENT, INDEX)).err().expect("refused").status(),
+        Status::Corrupt
+    );
     for (path, bytes) in &old.files {
         assert_eq!(disk.read_file(path).as_ref(), Some(bytes), "{path}");
     }
@@ -491,7 +481,7 @@ fn an_import_cut_at_each_write_is_done_again() {
 }
 
 fn try_open_quietly(disk: &MemoryDisk) -> bool {
-    match Open::new(disk, &Arc::new(AtomicU64::new(0)), &settings()) {
+    match Open::new(disk, &Arc::new(AtomicU64::new(0)), &settings(SEGMENT, INDEX)) {
         Ok(mut log) => {
             log.settle();
             log.shared.failure().is_none()
@@ -575,4 +565,110 @@ fn dledger_wrote_behind_a_log_that_was_ours() {
     let mut old = DLedger::new(SEGMENT, INDEX);
     old.state(1, None);
     dledger_wrote_in_between(2, 10, old);
+}
+
+/// Takes a log of DLedger's through two lives of ours, then has DLedger append. Answers the files,
+/// all records, and where DLedger's end.
+fn mixed() -> (Files, Records, (u64, u64)) {
+    let old = DLedger::typical();
+    let mut expected = as_read(&old.records);
+    let mut disk = old.disk();
+    for life in 0..2 {
+        disk = disk.restart();
+        let mut log = open(&disk);
+        for n in 0..12u8 {
+            let body = vec![n | 0x40; 500 + 50 * life];
+            expected.push((log.append(&body, None).unwrap(), body));
+            if n % 4 == 0 {
+                log.settle();
+            }
+        }
+        log.settle();
+        log.stop();
+    }
+    let (last, body) = expected.last().unwrap().clone();
+    let next = (last.index.0 + 1, last.pos + 48 + body.len() as u64);
+    let mut between = DLedger::behind(files_of(&disk), next, last.term + 1);
+    for n in 0..10u8 {
+        between.append(&[n | 0x20; 400]);
+    }
+    between.state(last.term + 1, None);
+    expected.extend(as_read(&between.records));
+    (between.files, expected, between.next)
+}
+
+/// P17: the second import, cut at each of its writes, is done again and loses nothing of either.
+#[test]
+fn a_second_import_cut_at_each_write_is_done_again() {
+    let (files, expected, _) = mixed();
+    let mut rng = fastrand::Rng::with_seed(6);
+    for point in 0.. {
+        let disk = disk_of(&files);
+        disk.fail_after_ops(point);
+        let opened = try_open_quietly(&disk);
+        let after = disk.crash(&mut |n| rng.u64(..n.max(1)));
+        let log = open(&after);
+        same(&log.read_all(), &expected, &format!("cut at {point}"));
+        if opened {
+            println!("{point} cuts");
+            return;
+        }
+    }
+}
+
+/// P5, behaviour 37: a flipped bit in a record of ours that DLedger went on behind is found, by its
+/// own checksums, and costs that record only.
+#[test]
+fn behaviour_37_our_checksums_hold_below_dledgers_end() {
+    let (files, expected, _) = mixed();
+    let ours = expected.iter().position(|(e, _)| e.term >= 7).unwrap() + 5;
+    let entry = expected[ours].0;
+    let disk = disk_of(&files);
+    drop(open(&disk));
+    let disk = disk.restart();
+    assert!(disk.flip(
+        &format!("data/{:020}", entry.pos - entry.pos % SEGMENT),
+        entry.pos % SEGMENT + 60,
+        1
+    ));
+    let log = open(&disk);
+    for (n, (entry, body)) in expected.iter().enumerate() {
+        let mut buf = vec![0; body.len()];
+        let read = log.shared.read_copy(entry.index, &mut buf);
+        match n == ours {
+            true => assert_eq!(read, Err((Status::Corrupt, None))),
+            false => assert_eq!(read, Ok(*entry)),
+        }
+    }
+}
+
+/// Behaviour 40 and case 17 for such a log: the head goes at any segment, and the log opens, reads,
+/// and verifies from there.
+#[test]
+fn case_17_a_purge_anywhere_in_records_of_both() {
+    let (files, expected, end) = mixed();
+    for at in (5..expected.len()).step_by(3) {
+        let disk = disk_of(&files);
+        let mut log = open(&disk);
+        let index = expected[at].0.index;
+        log.shared.ask(dledger::group::shared::Control::DeletePrefix(index));
+        log.settle();
+        let begin = log.shared.state().begin;
+        assert!(begin.index <= index);
+        let kept: Vec<_> =
+            expected.iter().filter(|(e, _)| e.index >= begin.index).cloned().collect();
+        same(&log.read_all(), &kept, "after the purge");
+        drop(log);
+        // Without its index all of it is scanned again.
+        let disk = disk.restart();
+        for path in disk.paths().iter().filter(|p| p.starts_with("index/")) {
+            disk.remove(path).unwrap();
+        }
+        let mut log = open(&disk);
+        same(&log.read_all(), &kept, &format!("purged to {}, index gone", begin.index));
+        log.append(&[1; 10], None).unwrap();
+        log.settle();
+        log.stop();
+        assert!(end.0 > begin.index.0);
+    }
 }

@@ -78,15 +78,8 @@ impl Control {
     /// Below `durable_end` (what [`end`](Control::end) once was; 0: nothing is known) every entry
     /// must be intact.
     pub fn open(disk: Arc<dyn Disk>, durable_end: u64) -> Result<(Control, Vec<ControlEntry>)> {
-        let file = match disk.open(NAME) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::corrupt(0, "control: the file is missing"));
-            }
-            other => other.map_err(|e| Error::io("open control", e))?,
-        };
-        let (bytes, used) = read_all(&*file)?;
-        check_header(&bytes)?;
-        let Scan { entries, end, last } = scan(&bytes, durable_end)?;
+        let Read { file, bytes, used, scan } = read(&*disk, durable_end)?;
+        let Scan { entries, end, last } = scan;
         // A process that was killed, or a sync that failed, may have left entries in the page cache
         // only, where a sync alone may no longer find them. The same bytes again tear nothing.
         let doubtful = durable_end.clamp(START, end);
@@ -97,6 +90,13 @@ impl Control {
         let mut control = Control::with(disk, file, end, last)?;
         control.stale = Some(used);
         Ok((control, entries))
+    }
+
+    /// Reads what [`open`](Control::open) would answer, and the end of it, and changes nothing on
+    /// disk: for tools. It may not be durable yet.
+    pub fn read(disk: &dyn Disk, durable_end: u64) -> Result<(Vec<ControlEntry>, u64)> {
+        let Scan { entries, end, .. } = read(disk, durable_end)?.scan;
+        Ok((entries, end))
     }
 
     /// Appends entries, whose Raft indexes grow and lie behind all that are here. They are durable
@@ -284,6 +284,28 @@ fn write_new(disk: &dyn Disk, entries: &[ControlEntry]) -> Result<Arc<dyn File>>
 fn put_in_place(disk: &dyn Disk) -> Result<()> {
     disk.rename(NAME_NEW, NAME).map_err(|e| Error::io("rename control.new", e))?;
     disk.sync_dir("").map_err(|e| Error::io("sync the directory", e))
+}
+
+/// An open file, and what is in it.
+struct Read {
+    file: Arc<dyn File>,
+    bytes: Vec<u8>,
+    /// Bytes up to the last that is not zero.
+    used: u64,
+    scan: Scan,
+}
+
+fn read(disk: &dyn Disk, durable_end: u64) -> Result<Read> {
+    let file = match disk.open(NAME) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::corrupt(0, "control: the file is missing"));
+        }
+        other => other.map_err(|e| Error::io("open control", e))?,
+    };
+    let (bytes, used) = read_all(&*file)?;
+    check_header(&bytes)?;
+    let scan = scan(&bytes, durable_end)?;
+    Ok(Read { file, bytes, used, scan })
 }
 
 /// The file's bytes, and how many there are up to the last that is not zero. Of the zeros that

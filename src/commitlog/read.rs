@@ -75,18 +75,22 @@ impl Reader {
         self.shelf.load().segment(pos).cloned().ok_or(Status::Compacted)
     }
 
-    /// The record at a committed index.
+    /// The record at a committed index. A unit that is damaged costs nothing while the one before
+    /// it says where the record begins.
     pub fn place(&self, index: Index) -> Result<Place> {
         let shelf = self.shelf.load();
-        let gone = || Error::Status(Status::Compacted);
-        let unit = shelf.index.get(index.0).ok_or_else(gone)?;
-        let unit = IndexUnit::decode(&unit)
-            .filter(|unit| unit.index == index)
-            .ok_or_else(|| Error::corrupt(index.0, format!("the index unit of record {index}")))?;
-        let segment = shelf.segment(unit.pos).cloned().ok_or_else(gone)?;
-        drop(shelf);
-        let header = header_at(&segment, unit.pos, index)?;
-        Ok(Place { segment, header })
+        let by_unit = match unit_of(&shelf, index).map(|unit| place_at(&shelf, unit.pos, index)) {
+            Some(Ok(place)) => return Ok(place),
+            other => other.and_then(Result::err),
+        };
+        let before = index.0.checked_sub(1).and_then(|before| unit_of(&shelf, Index(before)));
+        if let Some(place) = before.and_then(|unit| place_behind(&shelf, &unit, index)) {
+            return Ok(place);
+        }
+        // Purged since the caller looked, or nothing tells where it is.
+        let there = shelf.index.get(index.0).is_some();
+        Err(by_unit
+            .unwrap_or_else(|| if there { no_unit(index) } else { Status::Compacted.into() }))
     }
 
     /// The header of the record that follows at `pos` in the same segment. `index` is its index.
@@ -97,18 +101,11 @@ impl Reader {
     /// The chainCrc in the header of a record, whatever else is in it; 0 in DLedger's. `None` if
     /// there is no such record.
     pub fn chain_of(&self, index: Index) -> Option<u32> {
-        let shelf = self.shelf.load();
-        let unit = IndexUnit::decode(&shelf.index.get(index.0)?)?;
-        let segment = shelf.segment(unit.pos)?;
-        let mut bytes = [0; HEADER];
-        segment
-            .map
-            .copy(unit.pos - segment.pos, &mut bytes)
-            .then(|| Header::decode(&bytes).chain_crc)
+        self.raw_header(index).map(|header| Header::decode(&header).chain_crc)
     }
 
-    /// Checks body and header against their checksums. `before` is the header of the record
-    /// before, or what is known of it at the beginning of the log.
+    /// Checks body and header against their checksums. `begin` says what is known of the record
+    /// before the first.
     pub fn verify(&self, place: &Place, body: &[u8], begin: &Anchor) -> Result<()> {
         let header = &place.header;
         if header.pos < self.dledger_end && header.is_dledgers() {
@@ -117,15 +114,29 @@ impl Reader {
         if record::body_crc(body) != header.body_crc {
             return Err(Error::corrupt(header.pos, "the body does not match its checksum"));
         }
-        let before = if header.index <= begin.index {
-            begin.chain
-        } else {
-            self.place(header.index - 1)?.header.chain_crc
+        let follows = |before: u32| record::chain_crc(before, &header.encode()) == header.chain_crc;
+        let before = |index: Index| {
+            if index <= begin.index { Some(begin.chain) } else { self.chain_of(index - 1) }
         };
-        if record::chain_crc(before, &header.encode()) != header.chain_crc {
-            return Err(Error::corrupt(header.pos, "the header does not match its checksum"));
+        // Where the chainCrc of the record before is what is damaged, it follows from the rest.
+        let computed = || {
+            let last = header.index.0.checked_sub(1).map(Index).filter(|i| *i >= begin.index)?;
+            Some(record::chain_crc(before(last)?, &self.raw_header(last)?))
+        };
+        if before(header.index).is_some_and(follows) || computed().is_some_and(follows) {
+            Ok(())
+        } else {
+            Err(Error::corrupt(header.pos, "the header does not match its checksum"))
         }
-        Ok(())
+    }
+
+    /// The bytes where the header of a record lies, damaged or not.
+    fn raw_header(&self, index: Index) -> Option<[u8; HEADER]> {
+        let shelf = self.shelf.load();
+        let unit = unit_of(&shelf, index)?;
+        let segment = shelf.segment(unit.pos)?;
+        let mut bytes = [0; HEADER];
+        segment.map.copy(unit.pos - segment.pos, &mut bytes).then_some(bytes)
     }
 
     /// The committed record that has the byte at `pos`; in a blank: the next one.
@@ -154,6 +165,32 @@ impl Reader {
 /// Whether reads step over it: a no-op of DLedger's.
 pub fn is_stepped_over(header: &Header) -> bool {
     header.magic == MAGIC_NOOP
+}
+
+fn unit_of(shelf: &Shelf, index: Index) -> Option<IndexUnit> {
+    IndexUnit::decode(&shelf.index.get(index.0)?).filter(|unit| unit.index == index)
+}
+
+/// The record that begins at `pos`.
+fn place_at(shelf: &Shelf, pos: u64, index: Index) -> Result<Place> {
+    let Some(segment) = shelf.segment(pos).cloned() else {
+        // Its segment may have been purged since the caller looked; none is there before its time.
+        let purged = shelf.segments.first().is_none_or(|first| pos < first.pos);
+        return Err(if purged { Status::Compacted.into() } else { no_unit(index) });
+    };
+    let header = header_at(&segment, pos, index)?;
+    Ok(Place { segment, header })
+}
+
+/// The record that follows the one of a unit: right behind it, or at the next segment's beginning.
+fn place_behind(shelf: &Shelf, before: &IndexUnit, index: Index) -> Option<Place> {
+    let next = shelf.segment(before.pos)?.end();
+    let end = before.pos.saturating_add(u64::from(before.size));
+    [end, next].into_iter().find_map(|pos| place_at(shelf, pos, index).ok())
+}
+
+fn no_unit(index: Index) -> Error {
+    Error::corrupt(index.0, format!("the index unit of record {index}"))
 }
 
 fn header_at(segment: &Segment, pos: u64, index: Index) -> Result<Header> {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, SeekFrom};
 use rustix::io::Errno;
 
 use super::{Disk, File, Map, Space};
@@ -94,6 +94,10 @@ impl Disk for RealDisk {
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let file = OpenOptions::new().read(true).write(true).open(self.path(path))?;
         let len = file.metadata()?.len();
+        // Read-ahead into blocks that were only allocated fills the cache with zeros, which then
+        // count as data: recovery, which asks for data and reads it, would chase its own trail to
+        // the end of the segment. Where that is not known it only reads more.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
         Ok(Arc::new(RealFile { file, len }))
     }
 

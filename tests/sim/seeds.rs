@@ -292,6 +292,8 @@ impl Run {
                         open.shared.failure()
                     );
                     assert_eq!(state.committed, state.end);
+                    let used = self.model.term;
+                    assert!(state.term > used, "term {} is used twice", state.term);
                     let records = open.read_all();
                     self.model.found(state.begin.index.0, &records, keeps);
                     self.open = Some(open);

@@ -1,0 +1,166 @@
+//! Damage at rest, below the durable bound: found, told, never cut.
+
+use std::time::Duration;
+
+use dledger::error::Status;
+use dledger::group::ReadOptions;
+
+use crate::memory::{Image, open};
+use crate::world::Open;
+use crate::{Records, flip, goes_on, recover, segment, small, stopped, write};
+
+/// Which records a log refuses to read, each for itself, by copy and in place.
+fn unreadable(log: &Open, records: &Records) -> Vec<usize> {
+    let options = ReadOptions { verify: true, wait: Some(Duration::ZERO), ..Default::default() };
+    let mut bad = Vec::new();
+    for (n, (entry, body)) in records.iter().enumerate() {
+        let mut buf = vec![0; body.len()];
+        let copied = log.shared.read_copy(entry.index, &mut buf);
+        let viewed = log.shared.read(entry.index, &options);
+        match (copied, viewed) {
+            (Ok(found), Ok(view)) => {
+                assert_eq!((found, &buf), (*entry, body));
+                assert_eq!(view.entries(), [*entry]);
+                assert_eq!(&view.bytes()[48..], body);
+            }
+            (Err((copied, _)), Err(viewed)) => {
+                assert_eq!((copied, viewed), (Status::Corrupt, Status::Corrupt), "record {n}");
+                bad.push(n);
+            }
+            (copied, viewed) => {
+                panic!("record {n}: copied {copied:?}, viewed {:?}", viewed.map(|_| ()))
+            }
+        }
+    }
+    bad
+}
+
+/// P5, behaviour 37, scenario 9: a flipped byte at any position below the durable bound. The log
+/// opens whole; that record is refused as damaged, every other reads; nothing is ever cut.
+#[test]
+fn scenario_09_behaviour_37_a_flipped_byte_anywhere_costs_one_record() {
+    let settings = small();
+    let (disk, records) = stopped(&settings, 8, 150);
+    let whole = Image::of(&disk);
+    let log = open(&disk, &settings);
+    let mut flips = 0;
+    for (n, (entry, body)) in records.iter().enumerate() {
+        for at in 0..48 + body.len() as u64 {
+            let mask = 1 << ((entry.pos + at) % 8);
+            flip(&disk, &settings, entry.pos + at, mask);
+            assert_eq!(unreadable(&log, &records), [n], "byte {at} of record {n}");
+            flip(&disk, &settings, entry.pos + at, mask);
+            flips += 1;
+        }
+    }
+    assert_eq!(unreadable(&log, &records), []);
+    drop(log);
+    // The same through an open, at fewer places.
+    let mut opens = 0;
+    for (n, (entry, body)) in records.iter().enumerate() {
+        for at in [0, 3, 7, 11, 20, 31, 33, 37, 41, 46, 48, 47 + body.len() as u64] {
+            let disk = whole.disk();
+            flip(&disk, &settings, entry.pos + at, 0x80);
+            let log = open(&disk, &settings);
+            assert_eq!(log.shared.committed().0, records.len() as u64);
+            assert_eq!(unreadable(&log, &records), [n], "byte {at} of record {n}");
+            opens += 1;
+        }
+    }
+    println!("{flips} flips, {opens} opens");
+}
+
+/// A blank that rotted, or zeros behind it, are no record's: every record still reads for itself.
+#[test]
+fn a_flipped_byte_between_records_costs_none() {
+    let settings = small();
+    let (disk, records) = stopped(&settings, 8, 300);
+    let whole = Image::of(&disk);
+    let before = records.windows(2).find(|w| w[1].0.pos % 4096 == 0).unwrap()[0].0;
+    let blank = before.pos + 48 + u64::from(before.body_len);
+    assert!(4096 - blank % 4096 >= 20);
+    for at in 0..20 {
+        let disk = whole.disk();
+        flip(&disk, &settings, blank + at, 0x40);
+        let log = open(&disk, &settings);
+        assert_eq!(unreadable(&log, &records), [], "byte {at} of the blank");
+    }
+}
+
+/// A unit that rotted never leads to other bytes than the record's: a read answers the record, or
+/// that there is damage.
+#[test]
+fn a_flipped_byte_in_an_index_unit_never_reads_wrong() {
+    let settings = small();
+    let (disk, records) = stopped(&settings, 4, 60);
+    let whole = Image::of(&disk);
+    for at in 0..records.len() as u64 * 32 {
+        let disk = whole.disk();
+        disk.flip("index/00000000000000000000", at, 0x08);
+        let log = open(&disk, &settings);
+        let bad = unreadable(&log, &records);
+        let own = (at / 32) as usize;
+        assert!(bad.iter().all(|n| [own, own + 1].contains(n)), "byte {at}: {bad:?}");
+    }
+}
+
+/// A latent sector error: a read by copy answers an error of the disk, or damage, and the rest reads.
+#[test]
+fn a_sector_that_cannot_be_read_costs_its_records() {
+    let settings = small();
+    let (disk, records) = stopped(&settings, 8, 150);
+    let log = open(&disk, &settings);
+    disk.fail_read(&segment(&settings, 0), 1024);
+    let mut failed = 0;
+    for (entry, body) in &records {
+        let mut buf = vec![0; body.len()];
+        let end = entry.pos + 48 + body.len() as u64;
+        let hit = entry.pos < 1536 && end > 1024;
+        match log.shared.read_copy(entry.index, &mut buf) {
+            Ok(_) => assert!(!hit && buf == *body),
+            Err((status, _)) => {
+                assert!(hit, "record {}", entry.index);
+                assert_eq!(status, Status::Io);
+                failed += 1;
+            }
+        }
+    }
+    assert!(failed > 1);
+}
+
+/// P5 above all: with damage below the bound and a torn tail above it, the tail is cut and the
+/// damage is not.
+#[test]
+fn damage_below_and_a_torn_tail_above() {
+    let settings = crate::large();
+    let (image, records, durable) = crate::killed(&settings, 3, 40);
+    let disk = image.disk();
+    flip(&disk, &settings, records[4].0.pos + 50, 1);
+    let last = records[records.len() - 1].0;
+    flip(&disk, &settings, last.pos + 60, 1);
+    let kept = records[..records.len() - 3].to_vec();
+    assert!(kept.len() > durable);
+    let log = open(&disk, &settings);
+    assert_eq!(log.shared.committed().0 as usize, kept.len());
+    assert_eq!(unreadable(&log, &kept), [4]);
+}
+
+/// Without its index a log has to be scanned from begin. A damaged record then stops the open: it is
+/// told with its position, and what is behind it is not cut.
+#[test]
+fn damage_below_and_no_index() {
+    let settings = small();
+    let (disk, records) = stopped(&settings, 8, 150);
+    flip(&disk, &settings, records[7].0.pos + 50, 1);
+    write(&disk, "index/00000000000000000000", (records.len() as u64 - 1) * 32, &[0; 32]);
+    let data = Image::of(&disk).only(&["data"]);
+    match recover(&disk, &settings).err() {
+        Some(dledger::error::Error::Corrupt { pos, what }) => {
+            assert_eq!(pos, records[6].0.pos, "the batch of the damaged record: {what}");
+        }
+        other => panic!("{other:?}"),
+    }
+    data.assert_same(&Image::of(&disk).only(&["data"]), "never a cut");
+    flip(&disk, &settings, records[7].0.pos + 50, 1);
+    goes_on(&disk, &settings, &records, "healed");
+}
