@@ -13,6 +13,7 @@ pub mod real;
 mod suite;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use map::Map;
@@ -73,11 +74,30 @@ pub trait File: Send + Sync + 'static {
     /// if only zeros follow.
     fn next_data(&self, at: u64) -> io::Result<Option<u64>>;
 
+    /// The first place at or after `at` where a stretch begins that is known to read as zeros; the
+    /// file's length if there is none.
+    fn next_hole(&self, at: u64) -> io::Result<u64>;
+
     /// When it was last written, in milliseconds since 1970.
     fn modified(&self) -> io::Result<u64>;
 
     /// Maps the whole file, read-only and shared: what is written later shows in it.
     fn map(&self) -> io::Result<Arc<Map>>;
+}
+
+/// The stretches from `from` on that may hold bytes other than zero. All of them are found before
+/// one is read or written: what a read brings into the cache of blocks that were only allocated may
+/// count as data from then on, and whoever asks anew behind each read chases its own trail to the
+/// end of the file.
+pub fn data_ranges(file: &dyn File, from: u64) -> io::Result<Vec<Range<u64>>> {
+    let len = file.len()?;
+    let mut ranges = Vec::new();
+    let mut at = from;
+    while let Some(data) = file.next_data(at)?.filter(|data| *data < len) {
+        at = file.next_hole(data)?.max(data + 1).min(len);
+        ranges.push(data..at);
+    }
+    Ok(ranges)
 }
 
 /// Room on a file system, in bytes.

@@ -6,6 +6,7 @@ mod parser;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dledger::error::Status;
 use dledger::group::{AppendOptions, Completion, Entry, Group, Observer, State, Token};
@@ -76,6 +77,10 @@ impl Appended {
     }
 
     fn batch(&mut self, group: &Group, bodies: Vec<Vec<u8>>) {
+        self.batch_until(group, bodies, None);
+    }
+
+    fn batch_until(&mut self, group: &Group, bodies: Vec<Vec<u8>>, patience: Option<Instant>) {
         let mut entries = Vec::new();
         loop {
             let result = group.append_batch(
@@ -90,6 +95,7 @@ impl Appended {
                 Err(Status::PendingFull) => std::thread::yield_now(),
                 Err(status) => panic!("{status:?}"),
             }
+            assert!(patience.is_none_or(|until| Instant::now() < until), "it is never taken");
         }
         assert_eq!(entries.len(), bodies.len(), "one place per body");
         let total: u64 = bodies.iter().map(|b| 48 + b.len() as u64).sum();
@@ -466,4 +472,21 @@ fn the_parser_sees_a_flipped_bit_in_any_record_or_unit() {
     }
     std::panic::set_hook(quiet);
     assert_eq!(unseen, []);
+}
+
+/// Behaviour 13: PENDING_FULL means that it helps to wait. A call within `append.pending.max` and
+/// `append.pending.bytes` is taken in the end, also where it needs more than is allocated ahead.
+#[test]
+fn behaviour_13_a_call_within_the_limits_is_taken_in_small_segments() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let group = open(dir.path(), 4096, &[]);
+    start(&group);
+    let mut appended = Appended::default();
+    let patience = Instant::now() + Duration::from_secs(60);
+    for (count, len) in [(3_000, 10), (400, 3_000), (9_000, 0)] {
+        appended.batch_until(&group, vec![vec![3; len]; count], Some(patience));
+        assert_eq!(group.flush(None), Status::Ok);
+    }
+    group.stop(None);
+    compare(&parse(&load(dir.path()), &Shape::new(4096, 4096)), &appended, 4096);
 }

@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::meta::fresh;
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, data_ranges};
 use crate::error::{Error, Result, Status};
 use crate::types::RaftIndex;
 
@@ -317,20 +317,14 @@ fn read_all(file: &dyn File) -> Result<(Vec<u8>, u64)> {
         return Err(Error::corrupt(len, what));
     }
     let mut bytes = Vec::new();
-    let mut at = 0;
-    while let Some(from) = file.next_data(at).map_err(|e| Error::io("read control", e))? {
-        if from >= len {
-            break;
-        }
-        at = (from + CHUNK).min(len);
-        let mut chunk = vec![0; (at - from) as usize];
-        file.read_at(&mut chunk, from).map_err(|e| Error::io("read control", e))?;
-        if let Some(last) = chunk.iter().rposition(|byte| *byte != 0) {
-            bytes.resize(from as usize, 0);
-            bytes.extend_from_slice(&chunk[..=last]);
-        }
-        if at == len {
-            break;
+    for range in data_ranges(file, 0).map_err(|e| Error::io("read control", e))? {
+        for from in range.clone().step_by(CHUNK as usize) {
+            let mut chunk = vec![0; CHUNK.min(range.end - from) as usize];
+            file.read_at(&mut chunk, from).map_err(|e| Error::io("read control", e))?;
+            if let Some(last) = chunk.iter().rposition(|byte| *byte != 0) {
+                bytes.resize(from as usize, 0);
+                bytes.extend_from_slice(&chunk[..=last]);
+            }
         }
     }
     let used = bytes.len() as u64;

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::commitlog::record::{u32_at, u64_at};
-use crate::disk::{Disk, File, Map};
+use crate::disk::{Disk, File, Map, data_ranges};
 use crate::error::{Error, Result};
 use crate::types::{Index, RaftIndex};
 
@@ -322,13 +322,12 @@ impl Allocation {
 /// reads as zeros: after a failed sync the page cache may show zeros that no disk has.
 pub fn zero_data(file: &dyn File, from: u64) -> std::io::Result<()> {
     const STEP: usize = 64 << 10;
-    let len = file.len()?;
     let zeros = [0u8; STEP];
-    let mut at = from;
-    while let Some(data) = file.next_data(at)?.filter(|&d| d < len) {
-        let n = STEP.min((len - data) as usize);
-        file.write_at(&zeros[..n], data)?;
-        at = data + n as u64;
+    for range in data_ranges(file, from)? {
+        for at in range.clone().step_by(STEP) {
+            let n = STEP.min((range.end - at) as usize);
+            file.write_at(&zeros[..n], at)?;
+        }
     }
     file.sync()
 }

@@ -14,7 +14,7 @@
 //! | an incomplete batch, or its control entries missing; records within `unsynced.max` behind | torn: cut |
 //! | a hole with a record farther behind | damage |
 //! | control entries behind the end that do not follow it | cut |
-//! | derived units short or different | rewritten |
+//! | derived units short or different, or a rewrite that did not end | rewritten |
 //! | committed above the end | damage |
 //! | DLedger's records behind ours | imported again with ours, the noted end moves |
 
@@ -30,7 +30,7 @@ use crate::commitlog::read::Reader;
 use crate::commitlog::scan::{Scan, Step};
 use crate::commitlog::segment::{self, Segment, Shelf};
 use crate::commitlog::{Birth, CommitLog, control_unit, import, work};
-use crate::disk::Disk;
+use crate::disk::{Disk, data_ranges};
 use crate::error::{Error, Result};
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, Index, Mark, RaftIndex};
@@ -95,11 +95,8 @@ impl Found {
             return Found::of(disk, meta)?.recover(meta_store, birth);
         }
         let clamped = self.missing_tail(birth)?;
-        let from = if clamped || !self.units_reach_durable() {
-            self.meta.begin
-        } else {
-            self.meta.durable
-        };
+        let rebuilds = clamped || !self.units_reach_durable()?;
+        let from = if rebuilds { self.begin_rebuild()? } else { self.meta.durable };
         let durable = if clamped { self.meta.begin } else { self.meta.durable };
         self.index.in_use(from.index.0);
         self.batches.in_use(from.raft_index.0);
@@ -107,6 +104,7 @@ impl Found {
         if dledgers {
             return self.take_over_again(store, birth);
         }
+        end = self.trailing_controls(end)?;
         if end.raft_index < durable.raft_index {
             return Err(Error::corrupt(
                 end.pos,
@@ -119,7 +117,9 @@ impl Found {
                 return Err(Error::corrupt(end.pos, "the log ends before its committed bound"));
             }
         }
-        end = self.trailing_controls(end)?;
+        if rebuilds {
+            self.end_rebuild()?;
+        }
         let stale = clamped || self.anything_behind(&end)?;
         let grew = end.raft_index > self.meta.durable.raft_index;
         self.settle(store, end, stale, grew, birth)
@@ -177,6 +177,30 @@ impl Found {
         log.allocate_now(birth.disk_full_ppm)?;
         log.publish();
         Ok(log)
+    }
+
+    /// Notes that units below the durable bound are being made again: until all of them are on disk
+    /// none is believed, wherever a crash leaves the last. Answers where to scan from.
+    fn begin_rebuild(&self) -> Result<Anchor> {
+        warn!("units are missing below the durable bound: making them again from the data");
+        let failed = |e| Error::io(REBUILD_NOTE, e);
+        if !self.rebuild_is_noted()? {
+            self.disk.create(REBUILD_NOTE, 0).map_err(failed)?;
+        }
+        self.disk.sync_dir("").map_err(failed)?;
+        Ok(self.meta.begin)
+    }
+
+    fn end_rebuild(&self) -> Result<()> {
+        let failed = |e| Error::io(REBUILD_NOTE, e);
+        self.sync_units()?;
+        self.disk.remove(REBUILD_NOTE).map_err(failed)?;
+        self.disk.sync_dir("").map_err(failed)
+    }
+
+    fn rebuild_is_noted(&self) -> Result<bool> {
+        let names = self.disk.list("").map_err(|e| Error::io("the directory", e))?;
+        Ok(names.iter().any(|(name, _)| name == REBUILD_NOTE))
     }
 
     /// Reads batches from an anchor on, writes the units that they derive, and returns the anchor
@@ -302,7 +326,10 @@ impl Found {
     }
 
     /// Whether the derived files are there up to the durable bound, by their last unit.
-    fn units_reach_durable(&self) -> bool {
+    fn units_reach_durable(&self) -> Result<bool> {
+        if self.rebuild_is_noted()? {
+            return Ok(false);
+        }
         let (begin, durable) = (self.meta.begin, self.meta.durable);
         let index = durable.index == begin.index
             || [begin.index.0, durable.index.0 - 1].iter().all(|&at| {
@@ -314,7 +341,7 @@ impl Found {
             || [noted + 1, durable.raft_index].iter().all(|&at| {
                 self.batches.get(batch_slot(at)).is_some_and(|u| BatchUnit::decode(&u).is_some())
             });
-        index && batches
+        Ok(index && batches)
     }
 
     fn into_log(self, store: MetaStore, end: Anchor, plants: Plants) -> CommitLog {
@@ -381,12 +408,18 @@ impl Found {
 
     /// Syncs all data and units.
     fn sync(&self) -> Result<()> {
-        let data = self.segments.iter().map(|s| s.file.clone());
-        let units = [&self.index, &self.batches].into_iter().flat_map(|u| u.touched(0, u64::MAX));
-        for file in data.chain(units) {
-            file.sync().map_err(|e| Error::io("a file of DLedger's", e))?;
+        for segment in &self.segments {
+            segment.file.sync().map_err(|e| Error::io(segment::path(segment.pos), e))?;
         }
-        for dir in ["data", "index", "batches"] {
+        self.disk.sync_dir("data").map_err(|e| Error::io("data", e))?;
+        self.sync_units()
+    }
+
+    fn sync_units(&self) -> Result<()> {
+        for (dir, units) in [("index", &self.index), ("batches", &self.batches)] {
+            for file in units.touched(0, u64::MAX) {
+                file.sync().map_err(|e| Error::io(dir, e))?;
+            }
             self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
         }
         Ok(())
@@ -472,16 +505,15 @@ fn rewrite(segments: &[Arc<Segment>], from: u64, to: u64) -> Result<()> {
 
 /// Whether a file is all zeros from `at` on.
 fn only_zeros(file: &dyn crate::disk::File, at: u64) -> std::io::Result<bool> {
-    let len = file.len()?;
     let mut buf = vec![0u8; 64 << 10];
-    let mut at = at;
-    while let Some(data) = file.next_data(at)?.filter(|&d| d < len) {
-        let n = buf.len().min((len - data) as usize);
-        file.read_at(&mut buf[..n], data)?;
-        if buf[..n].iter().any(|&b| b != 0) {
-            return Ok(false);
+    for range in data_ranges(file, at)? {
+        for at in range.clone().step_by(buf.len()) {
+            let n = buf.len().min((range.end - at) as usize);
+            file.read_at(&mut buf[..n], at)?;
+            if buf[..n].iter().any(|&b| b != 0) {
+                return Ok(false);
+            }
         }
-        at = data + n as u64;
     }
     Ok(true)
 }
@@ -638,5 +670,7 @@ fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
     Found::of(disk, meta)?.recover(store, birth)
 }
 
+/// There while units below the durable bound are made again.
+const REBUILD_NOTE: &str = "rebuild";
 /// Bytes of derived units to keep before they are written.
 const REBUILD_BYTES: usize = 1 << 20;

@@ -2,6 +2,7 @@
 //! by recovery and by tools; it believes no mark, no unit, nothing but checksums.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::commitlog::control::ControlEntry;
@@ -11,6 +12,7 @@ use crate::commitlog::record::{
     self, CONTROLS_MANY, HEADER, Header, MAGIC, MAGIC_BLANK, MAGIC_NOOP, MIN_BLANK, segment_end,
 };
 use crate::commitlog::segment::{self, Segment};
+use crate::disk::data_ranges;
 use crate::error::{Error, Result};
 use crate::types::{Anchor, Index, RaftIndex};
 
@@ -134,13 +136,30 @@ impl Scan {
                 return Ok(None);
             };
             let failed = |e| Error::io(segment::path(segment.pos), e);
-            let data = segment.file.next_data(pos - segment.pos).map_err(failed)?;
-            let Some(data) = data.filter(|&d| d < segment.bytes) else {
-                pos = segment.end();
-                continue;
-            };
-            pos = (segment.pos + data).max(pos);
-            let len = WINDOW.min(segment.end() - pos);
+            let ranges = data_ranges(&*segment.file, pos - segment.pos).map_err(failed)?;
+            for range in ranges {
+                // A header may begin in the last bytes of a range.
+                let end = (segment.pos + range.end + HEADER as u64).min(segment.end());
+                let range = segment.pos + range.start..end.min(to + HEADER as u64);
+                if let Some(hit) = self.find_in(range, segment.end(), after)? {
+                    return Ok(Some(hit));
+                }
+            }
+            pos = segment.end();
+        }
+        Ok(None)
+    }
+
+    /// The same in a stretch of one segment.
+    fn find_in(
+        &mut self,
+        range: Range<u64>,
+        segment_end: u64,
+        after: Index,
+    ) -> Result<Option<u64>> {
+        let mut pos = range.start;
+        while pos < range.end {
+            let len = WINDOW.min(segment_end.min(range.end) - pos);
             let Some(window) = self.bytes(pos, len)? else { return Ok(None) };
             let hits: Vec<u64> = candidates(window, pos).collect();
             for hit in hits {
@@ -152,8 +171,7 @@ impl Scan {
                 }
             }
             // Headers that straddle two windows are seen by the next one.
-            let step = if pos + len >= segment.end() { len } else { len - HEADER as u64 };
-            pos += step;
+            pos += if pos + len >= range.end { len } else { len - HEADER as u64 };
         }
         Ok(None)
     }
@@ -197,12 +215,23 @@ impl Scan {
             if pos + len > segment.end() {
                 return Ok(None);
             }
+            // What is here already of a record that began in this window is not read again.
+            let buf_end = self.buf_pos + self.buf.len() as u64;
+            if (self.buf_pos.max(segment.pos)..buf_end.min(segment.end())).contains(&pos) {
+                self.buf.drain(..(pos - self.buf_pos) as usize);
+            } else {
+                self.buf.clear();
+            }
+            let have = self.buf.len();
             let n = len.max(WINDOW).min(segment.end() - pos);
             self.buf.resize(n as usize, 0);
             self.buf_pos = pos;
-            let failed = |e| Error::io(segment::path(segment.pos), e);
-            segment.file.read_at(&mut self.buf, pos - segment.pos).map_err(failed)?;
-            self.bytes_read += n;
+            let read = segment.file.read_at(&mut self.buf[have..], pos - segment.pos + have as u64);
+            self.bytes_read += n - have as u64;
+            if let Err(e) = read {
+                self.buf.clear();
+                return Err(Error::io(segment::path(segment.pos), e));
+            }
         }
         let at = (pos - self.buf_pos) as usize;
         Ok(self.buf.get(at..at + len as usize))

@@ -63,6 +63,8 @@ pub struct Spare {
 /// What is being allocated, and whether the disk had room the last time.
 #[derive(Default)]
 pub struct Allocating {
+    /// The largest call that there must be room for, in records and in bytes.
+    call: (u64, u64),
     spare: bool,
     index: bool,
     batches: bool,
@@ -113,6 +115,12 @@ impl CommitLog {
         self.allocating.disk_full
     }
 
+    /// Sees to it that a call of so many records and bytes has room, when it comes alone.
+    pub fn make_room_for(&mut self, records: u64, bytes: u64) {
+        let (r, b) = self.allocating.call;
+        self.allocating.call = (r.max(records), b.max(bytes));
+    }
+
     /// What to allocate now, so that appends do not meet the end of the room. Each piece is given
     /// out once, until its [`Done`] comes back. No segment is made ahead that would leave the file
     /// system fuller than `full_ppm` millionths: segments made ahead must not be what refuses the
@@ -124,14 +132,14 @@ impl CommitLog {
             work.push(Work::Spare(self.spare_path(), self.meta.segment_bytes, full_ppm));
         }
         let step = self.unit_step();
-        let ahead = self.end.index.0 + step;
+        let ahead = self.end.index.0 + step.max(self.allocating.call.0 * 2);
         if !self.allocating.index
             && let Some(allocation) = self.index.allocation(ahead, step)
         {
             self.allocating.index = true;
             work.push(Work::Index(allocation));
         }
-        let ahead = self.end.raft_index.0 + CONTROL_UNITS + step;
+        let ahead = self.end.raft_index.0 + CONTROL_UNITS + step.max(self.allocating.call.0 * 2);
         if !self.allocating.batches
             && let Some(allocation) = self.batches.allocation(ahead, step)
         {
@@ -238,7 +246,11 @@ impl CommitLog {
 
     /// Enough for some tens of megabytes: one large segment, or many small ones.
     fn spares_wanted(&self) -> u64 {
-        (AHEAD_BYTES / self.meta.segment_bytes).clamp(1, 64)
+        // A call leaves less than half of what it goes through empty: two records that follow each
+        // other in two segments had no room in one.
+        let call = self.allocating.call.1.saturating_mul(2) / self.meta.segment_bytes + 2;
+        let preset = (AHEAD_BYTES / self.meta.segment_bytes).clamp(1, 64);
+        if self.allocating.call.1 == 0 { preset } else { preset.max(call) }
     }
 
     /// Units to allocate at a time: in proportion to a segment, so that small logs stay small.

@@ -423,6 +423,10 @@ impl File for MemoryFile {
         Ok(self.content()?.next_data(at))
     }
 
+    fn next_hole(&self, at: u64) -> io::Result<u64> {
+        Ok(self.content()?.next_hole(at))
+    }
+
     fn modified(&self) -> io::Result<u64> {
         Ok(self.content()?.modified_ms)
     }

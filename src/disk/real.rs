@@ -94,9 +94,9 @@ impl Disk for RealDisk {
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let file = OpenOptions::new().read(true).write(true).open(self.path(path))?;
         let len = file.metadata()?.len();
-        // Read-ahead into blocks that were only allocated fills the cache with zeros, which then
-        // count as data: recovery, which asks for data and reads it, would chase its own trail to
-        // the end of the segment. Where that is not known it only reads more.
+        // What is opened is recovered: read up to its end, behind which are blocks that were only
+        // allocated. Read-ahead would fill the cache with their zeros, which then count as data.
+        // Mappings are not concerned, and where the advice is not known more is read.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
         Ok(Arc::new(RealFile { file, len }))
     }
@@ -199,6 +199,19 @@ impl File for RealFile {
             Ok(data) => Ok((data < len).then_some(data)),
             Err(Errno::NXIO) => Ok(None),
             Err(e) if e == Errno::INVAL || unsupported(&e.into()) => Ok(Some(at)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn next_hole(&self, at: u64) -> io::Result<u64> {
+        let len = self.len()?;
+        if at >= len {
+            return Ok(len);
+        }
+        match rustix::fs::seek(&self.file, SeekFrom::Hole(at)) {
+            Ok(hole) => Ok(hole.min(len)),
+            Err(Errno::NXIO) => Ok(len),
+            Err(e) if e == Errno::INVAL || unsupported(&e.into()) => Ok(len),
             Err(e) => Err(e.into()),
         }
     }

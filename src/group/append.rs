@@ -154,6 +154,10 @@ impl Shared {
         });
         if let Err(status) = staged {
             staging.back_to(undo);
+            if status == limits.beyond {
+                self.call_records.fetch_max(count, Ordering::Relaxed);
+                self.call_bytes.fetch_max(bytes, Ordering::Relaxed);
+            }
             return Err(status);
         }
         staging.since(&undo).enumerate().for_each(|(n, entry)| out(n, entry));

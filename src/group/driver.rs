@@ -484,6 +484,9 @@ impl Driver {
         let now = self.shared.clock.now();
         if !self.stopping && now >= self.timers.allocation {
             let full = self.shared.live.disk_full_ppm.load(Ordering::Relaxed);
+            let records = self.shared.call_records.load(Ordering::Relaxed);
+            let bytes = self.shared.call_bytes.load(Ordering::Relaxed);
+            self.core.log_mut().make_room_for(records, bytes);
             for work in self.core.log_mut().wanted(full) {
                 self.submit(work);
             }

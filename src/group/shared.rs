@@ -142,6 +142,11 @@ pub struct Shared {
     pub room_pos: AtomicU64,
     /// The first index without a unit.
     pub room_index: AtomicU64,
+    /// The largest call that met the end of the room, in records and in bytes: so much is made
+    /// ahead from then on, or it would never be taken.
+    pub call_records: AtomicU64,
+    /// Its bytes.
+    pub call_bytes: AtomicU64,
     /// The disk is fuller than `disk.full.ratio`, or a write met its end.
     pub disk_full: AtomicBool,
     /// The last allocation met a full disk.
@@ -280,6 +285,8 @@ impl Shared {
             callbacks_due: InFlight::default(),
             room_pos: AtomicU64::new(0),
             room_index: AtomicU64::new(0),
+            call_records: AtomicU64::new(0),
+            call_bytes: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             room_ended: AtomicBool::new(false),
             live,

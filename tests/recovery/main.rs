@@ -22,7 +22,7 @@ mod world;
 
 use std::sync::Arc;
 
-use dledger::commitlog::meta::{MemberSet, Meta, MetaStore};
+use dledger::commitlog::meta::{Member, MemberSet, Meta, MetaStore};
 use dledger::commitlog::{Birth, CommitLog};
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Error;
@@ -45,6 +45,8 @@ fn large() -> Settings {
 }
 
 fn birth(settings: &Settings) -> Birth {
+    let member = Member { id: 1, incarnation: 1, address: String::new() };
+    let members = MemberSet { members: vec![member], voters: vec![1], ..MemberSet::default() };
     Birth {
         group: "default".into(),
         node: 1,
@@ -53,7 +55,7 @@ fn birth(settings: &Settings) -> Birth {
         index_bytes: settings.index_bytes,
         begin_pos: 0,
         unsynced_max: settings.unsynced_max,
-        members: MemberSet::default(),
+        members,
         clamp_missing_tail: false,
         plants: Plants::NONE,
         disk_full_ppm: 1_000_000,

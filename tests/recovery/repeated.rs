@@ -115,7 +115,6 @@ fn scenario_24_recovery_over_segments_is_the_same_each_time() {
 
 /// P17: units that have to be made again.
 #[test]
-#[ignore = "open: bytes equal, allocation of the index differs"]
 fn scenario_24_recovery_without_units_is_the_same_each_time() {
     let (disk, _) = stopped(&small(), 20, 30);
     disk.remove("index/00000000000000000000").unwrap();

@@ -288,7 +288,12 @@ fn check_batches(
             continue;
         }
         let count = (first.channel & 0xffff) as usize + 1;
-        let between = u64::from(first.channel >> 16);
+        let mut between = u64::from(first.channel >> 16);
+        if between == 0xffff {
+            // The count stands in `control`.
+            between = (raft + 1..).take_while(|r| controls.contains_key(r)).count() as u64;
+            assert!(between >= 0xffff);
+        }
         for _ in 0..between {
             raft += 1;
             check_control_unit(&units, shape, &controls, raft, (chain, next_index, end));

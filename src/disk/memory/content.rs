@@ -148,6 +148,15 @@ impl Content {
         Some(at.max(block * BLOCK_BYTES)).filter(|at| *at < self.len())
     }
 
+    /// The first byte at or after `at` in a block that was never written; else the file's length.
+    pub(super) fn next_hole(&self, at: u64) -> u64 {
+        let mut block = at / BLOCK_BYTES;
+        while block * BLOCK_BYTES < self.len() && self.written.get(block) {
+            block += 1;
+        }
+        at.max(block * BLOCK_BYTES).min(self.len())
+    }
+
     /// Flips bits of one byte, in the cache and on the disk. The file has it.
     pub(super) fn flip(&mut self, at: u64, mask: u8) {
         let mut byte = [0];
