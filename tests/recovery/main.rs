@@ -152,6 +152,8 @@ fn goes_on(disk: &MemoryDisk, settings: &Settings, records: &[(Entry, Vec<u8>)],
     };
     let files = Image::of(disk).0.into_iter();
     let whole = files.map(|(path, len, mut bytes)| {
+        // Of the 64 MiB of `control` those that may hold an entry.
+        let len = if path == "control" { bytes.len() as u64 + 4096 } else { len };
         bytes.resize(len as usize, 0);
         (path, bytes)
     });

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
+use dledger::disk::{Disk, data_ranges};
 use dledger::error::Error;
 use dledger::group::Entry;
 use dledger::plant::Plants;
@@ -18,7 +18,7 @@ pub struct Image(pub Vec<(String, u64, Vec<u8>)>);
 impl Image {
     pub fn of(disk: &MemoryDisk) -> Image {
         let paths = disk.paths().into_iter().filter(|path| !path.starts_with("spare/"));
-        Image(paths.map(|path| trim(&path, &disk.read_file(&path).unwrap())).collect())
+        Image(paths.map(|path| read(disk, path)).collect())
     }
 
     /// A new disk with these files, at rest.
@@ -57,9 +57,16 @@ impl Image {
     }
 }
 
-fn trim(path: &str, bytes: &[u8]) -> (String, u64, Vec<u8>) {
+fn read(disk: &MemoryDisk, path: String) -> (String, u64, Vec<u8>) {
+    let file = disk.open(&path).unwrap();
+    let mut bytes = Vec::new();
+    for range in data_ranges(&*file, 0).unwrap() {
+        bytes.resize(range.end as usize, 0);
+        file.read_at(&mut bytes[range.start as usize..], range.start).unwrap();
+    }
     let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-    (path.into(), bytes.len() as u64, bytes[..used].to_vec())
+    bytes.truncate(used);
+    (path, file.len().unwrap(), bytes)
 }
 
 pub fn settings(segment_bytes: u64, index_bytes: u64) -> Settings {
