@@ -28,11 +28,13 @@ use dledger::types::Index;
 use memory::{Image, open, same, settings};
 use world::{Open, Settings, body};
 
+type Records = Vec<(Entry, Vec<u8>)>;
+
 fn small() -> Settings {
     settings(4096, 4096)
 }
 
-fn append(log: &mut Open, bodies: &[Vec<u8>]) -> Vec<(Entry, Vec<u8>)> {
+fn append(log: &mut Open, bodies: &[Vec<u8>]) -> Records {
     let taken = |body: &Vec<u8>| (log.append(body, None).unwrap(), body.clone());
     let records = bodies.iter().map(taken).collect();
     log.settle();
@@ -145,7 +147,7 @@ fn behaviour_34_scenario_04_term_and_vote_are_durable_together() {
     assert!(old > 0 && new > 0, "{old} {new}");
 }
 
-fn retain(key: &str, value: &str) -> (MemoryDisk, Arc<AtomicU64>, Open, Vec<(Entry, Vec<u8>)>) {
+fn retain(key: &str, value: &str) -> (MemoryDisk, Arc<AtomicU64>, Open, Records) {
     let disk = MemoryDisk::new();
     let clock = Arc::new(AtomicU64::new(1_000_000_000_000));
     disk.set_now_ms(1_000_000);

@@ -102,6 +102,14 @@ impl File for ReadOnlyFile {
         }
     }
 
+    fn next_hole(&self, at: u64) -> io::Result<u64> {
+        let len = self.len()?;
+        match rustix::fs::seek(&self.0, SeekFrom::Hole(at)) {
+            Ok(hole) => Ok(hole.min(len)),
+            Err(_) => Ok(len),
+        }
+    }
+
     fn modified(&self) -> io::Result<u64> {
         let since = self.0.metadata()?.modified()?.duration_since(UNIX_EPOCH);
         Ok(since.map_or(0, |since| since.as_millis() as u64))

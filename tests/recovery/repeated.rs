@@ -72,7 +72,6 @@ fn same_each_time(image: &Image, settings: &Settings, what: &str) {
 
 /// P17: a log that was killed, with batches above the bound.
 #[test]
-#[cfg_attr(debug_assertions, ignore = "minutes without optimisation: cargo test --release")]
 fn scenario_24_recovery_of_a_killed_log_is_the_same_each_time() {
     let (image, ..) = killed(&large(), 8, 100);
     same_each_time(&image, &large(), "killed");
@@ -80,7 +79,6 @@ fn scenario_24_recovery_of_a_killed_log_is_the_same_each_time() {
 
 /// P17: a torn tail with whole records behind it.
 #[test]
-#[cfg_attr(debug_assertions, ignore = "minutes without optimisation: cargo test --release")]
 fn scenario_24_recovery_of_a_torn_tail_is_the_same_each_time() {
     let (image, records, durable) = killed(&large(), 8, 100);
     let disk = image.disk();
@@ -90,7 +88,6 @@ fn scenario_24_recovery_of_a_torn_tail_is_the_same_each_time() {
 
 /// P17: a torn tail over several segments, which go with it, and derived units in several files.
 #[test]
-#[cfg_attr(debug_assertions, ignore = "minutes without optimisation: cargo test --release")]
 fn scenario_24_recovery_over_segments_is_the_same_each_time() {
     let settings = small();
     let (disk, mut records) = stopped(&settings, 3, 100);
