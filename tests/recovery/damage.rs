@@ -164,3 +164,33 @@ fn damage_below_and_no_index() {
     flip(&disk, &settings, records[7].0.pos + 50, 1);
     goes_on(&disk, &settings, &records, "healed");
 }
+
+/// P5: a purge that meets a damaged first record does not stop the log for good: the units say what
+/// it was, and the head goes or stays.
+#[test]
+fn a_purge_past_damage_does_not_stop_the_log() {
+    let settings = small();
+    let (disk, records) = stopped(&settings, 12, 300);
+    let whole = Image::of(&disk);
+    for at in [0, 8, 24, 36, 44] {
+        for segment in [4096, 8192] {
+            let disk = whole.disk();
+            flip(&disk, &settings, segment + at, 2);
+            let mut log = open(&disk, &settings);
+            let index = records[records.len() - 4].0.index;
+            log.shared.ask(dledger::group::shared::Control::DeletePrefix(index));
+            log.settle();
+            assert!(log.shared.failure().is_none(), "{segment} {at}: {:?}", log.shared.failure());
+            log.append(b"goes on", None).unwrap();
+            log.settle();
+        }
+    }
+    let disk = whole.disk();
+    // And where the damage is exactly where the log is to begin.
+    let last = records.iter().rev().find(|(e, _)| e.pos % 4096 == 0).unwrap().0;
+    flip(&disk, &settings, last.pos + 8, 2);
+    let mut log = open(&disk, &settings);
+    log.shared.ask(dledger::group::shared::Control::DeletePrefix(last.index));
+    log.settle();
+    assert!(log.shared.failure().is_none(), "{:?}", log.shared.failure());
+}
