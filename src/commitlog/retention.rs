@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::commitlog::index::{BatchUnit, Kind, UNIT, batch_slot};
+use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, batch_slot};
 use crate::commitlog::record::{HEADER, Header};
 use crate::commitlog::work::Work;
 use crate::commitlog::{CommitLog, segment};
@@ -30,7 +30,7 @@ impl CommitLog {
     /// segments before it hold only records before `index`.
     pub fn segment_start(&self, index: Index) -> Result<Option<u64>> {
         for segment in self.segments.iter().skip(1).rev() {
-            if self.first_record(segment)?.index <= index {
+            if self.first_record(segment)? <= index {
                 return Ok(Some(segment.pos));
             }
         }
@@ -45,7 +45,7 @@ impl CommitLog {
             return Ok(None);
         }
         let first = self.first_record(&segment)?;
-        let begin = self.anchor_before(&first)?;
+        let begin = self.anchor_before(first, pos)?;
         self.store_meta(|meta| {
             meta.begin = begin;
             raise(&mut meta.committed, begin);
@@ -82,13 +82,24 @@ impl CommitLog {
         Ok(())
     }
 
-    fn first_record(&self, segment: &segment::Segment) -> Result<Header> {
+    /// The record that a segment begins with, by the index; the record itself may be damaged.
+    fn first_record(&self, segment: &segment::Segment) -> Result<Index> {
+        let unit = |at: u64| self.index.get(at).and_then(|unit| IndexUnit::decode(&unit));
+        let (mut low, mut high) = (self.meta.begin.index.0, self.end.index.0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let before = unit(middle).is_some_and(|unit| unit.pos < segment.pos);
+            if before { low = middle + 1 } else { high = middle }
+        }
+        if unit(low).is_some_and(|unit| (unit.pos, unit.index.0) == (segment.pos, low)) {
+            return Ok(Index(low));
+        }
         let mut bytes = [0; HEADER];
         let path = || segment::path(segment.pos);
         segment.file.read_at(&mut bytes, 0).map_err(|e| Error::io(path(), e))?;
         let header = Header::decode(&bytes);
         if header.is_whole() && header.pos == segment.pos {
-            Ok(header)
+            Ok(header.index)
         } else {
             Err(Error::corrupt(segment.pos, "the first record of a segment"))
         }
@@ -96,8 +107,8 @@ impl CommitLog {
 
     /// The anchor just behind the batch before the one that begins with `first`, moved to the
     /// beginning of the segment.
-    fn anchor_before(&self, first: &Header) -> Result<Anchor> {
-        let raft_index = self.batch_of(first.index)?;
+    fn anchor_before(&self, first: Index, pos: u64) -> Result<Anchor> {
+        let raft_index = self.batch_of(first)?;
         let mut before = raft_index - 1;
         while before > self.meta.begin.raft_index
             && before.0 > self.meta.dledger_end.index.0
@@ -108,7 +119,7 @@ impl CommitLog {
         let anchor = self.anchor(before).ok_or_else(|| {
             Error::corrupt(batch_slot(before) * UNIT, format!("the unit of Raft entry {before}"))
         })?;
-        Ok(Anchor { pos: first.pos, ..anchor })
+        Ok(Anchor { pos, ..anchor })
     }
 
     /// The Raft index of the batch that begins with the record `first`.

@@ -588,15 +588,20 @@ impl Driver {
     }
 
     fn delete_prefix(&mut self, index: Index) -> Result<()> {
-        if let Some(pos) = self.core.log().segment_start(index)? {
-            self.purge(pos)?;
+        match self.core.log().segment_start(index) {
+            Ok(Some(pos)) => self.purge(pos),
+            Ok(None) => Ok(()),
+            Err(error) => keeps_the_head(error),
         }
-        Ok(())
     }
 
     fn purge(&mut self, pos: u64) -> Result<()> {
-        let committed = self.committed;
-        if let Some(work) = self.core.log_mut().purge(pos, committed)? {
+        let (committed, begin) = (self.committed, self.core.log().begin());
+        let work = match self.core.log_mut().purge(pos, committed) {
+            Err(error) if self.core.log().begin() == begin => return keeps_the_head(error),
+            result => result?,
+        };
+        if let Some(work) = work {
             self.submit(work);
             let begin = self.core.log().begin();
             self.shared.set_begin(begin);
@@ -788,6 +793,17 @@ impl Timers {
 
     fn retention_when_on(&self) -> u64 {
         if self.retention == 0 || self.ages_running { NEVER } else { self.retention }
+    }
+}
+
+/// Damage where the log should begin anew: the head stays, and everything else goes on.
+fn keeps_the_head(error: Error) -> Result<()> {
+    match error {
+        Error::Corrupt { .. } => {
+            warn!("nothing is purged: {error}");
+            Ok(())
+        }
+        other => Err(other),
     }
 }
 
