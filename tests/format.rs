@@ -415,9 +415,10 @@ fn the_files_are_right_while_the_log_is_open() {
     let group = open(dir.path(), 5000, &[]);
     start(&group);
     let mut appended = Appended::default();
+    let shape = Shape { open: true, ..Shape::new(5000, 4096) };
     for n in 0..30 {
         appended.one(&group, vec![n; 37 * n as usize], true);
-        let log = parse(&load(dir.path()), &Shape::new(5000, 4096));
+        let log = parse(&load(dir.path()), &shape);
         compare(&log, &appended, 5000);
     }
     group.stop(None);

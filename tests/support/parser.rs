@@ -20,11 +20,13 @@ pub struct Shape {
     pub begin_chain: u32,
     /// Records below this index are DLedger's, without checksums and batches.
     pub dledgers: u64,
+    /// The log is open: `meta` may be read between the writes of its two copies.
+    pub open: bool,
 }
 
 impl Shape {
     pub fn new(segment: u64, index_file: u64) -> Shape {
-        Shape { segment, index_file, begin: (0, 0, 0), begin_chain: 0, dledgers: 0 }
+        Shape { segment, index_file, begin: (0, 0, 0), begin_chain: 0, dledgers: 0, open: false }
     }
 }
 
@@ -94,7 +96,7 @@ pub fn load(dir: &Path) -> Files {
 /// Reads a whole log and checks every rule.
 pub fn parse(files: &Files, shape: &Shape) -> Log {
     check_names(files);
-    check_meta(&files["meta"]);
+    check_meta(&files["meta"], shape.open);
     let data = parse_data(files, shape);
     check_index(files, shape, &data);
     let controls = parse_control(&files["control"]);
@@ -130,13 +132,27 @@ fn check_names(files: &Files) {
     }
 }
 
-/// Two copies, each in its own block of 4 KiB, with a CRC.
-fn check_meta(bytes: &[u8]) {
+/// Two copies, each in its own block of 4 KiB, with a CRC: the same when nobody writes. Copy A is
+/// written first, so while the log is open one of them is intact, and two that are differ by one
+/// write at most.
+fn check_meta(bytes: &[u8], open: bool) {
     assert_eq!(bytes.len(), 8192, "meta: two blocks");
-    assert_eq!(bytes[..4096], bytes[4096..], "meta: the two copies hold the same state");
-    assert_eq!(&bytes[..8], b"DLEDMETA");
-    assert_eq!(u32_at(bytes, 8), 1, "meta: format version");
-    assert_eq!(u32_at(bytes, 4092), crc(&bytes[..4092]), "meta: CRC of the block");
+    let intact = |block: &[u8]| {
+        u32_at(block, 4092) == crc(&block[..4092])
+            && &block[..8] == b"DLEDMETA"
+            && u32_at(block, 8) == 1
+    };
+    let (a, b) = bytes.split_at(4096);
+    if !open {
+        assert!(a == b, "meta: the two copies hold the same state");
+        assert!(intact(a), "meta: magic, format version, CRC of the block");
+        return;
+    }
+    assert!(intact(a) || intact(b), "meta: one copy is intact at any moment");
+    if intact(a) && intact(b) {
+        let (a, b) = (u64_at(a, 16), u64_at(b, 16));
+        assert!(a == b || a == b + 1, "meta: sequence {a} beside {b}");
+    }
 }
 
 /// Walks the data segments record by record.
