@@ -20,7 +20,7 @@ use crate::group::clock::{NEVER, nanos};
 use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::shared::{Control, Life, Marks, Role, Shared};
-use crate::group::staging::Block;
+use crate::group::staging::{Block, Piece};
 use crate::group::waiters::{Event, Slot, lock};
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, Index, Mark, RaftIndex};
@@ -282,17 +282,21 @@ impl Driver {
 
     /// Seals and proposes what may be written before the next sync. True if some is left.
     fn propose(&mut self, now: u64) -> Result<bool> {
-        let interval = self.shared.live.flush.load(Ordering::Relaxed) > 0;
-        if interval && self.core.log().unsynced_bytes() >= self.unsynced_max {
+        let limit = self.unsynced_max;
+        let fits = |piece: &Piece, synced| piece.pos + piece.bytes.len() as u64 <= synced + limit;
+        // By position, as recovery measures how far behind a hole a record lies.
+        let synced = self.core.log().flushed().pos;
+        let first = self.block.pieces.get(self.proposed);
+        if self.core.log().unsynced_bytes() > 0 && first.is_some_and(|p| !fits(p, synced)) {
             self.sync(now)?;
         }
-        let mut bytes = 0;
+        let synced = self.core.log().flushed().pos;
+        let mut alone = self.core.log().unsynced_bytes() == 0;
         while let Some(piece) = self.block.pieces.get(self.proposed) {
-            let size = piece.bytes.len() as u64;
-            if bytes > 0 && bytes + size > self.unsynced_max {
+            if !alone && !fits(piece, synced) {
                 return Ok(true);
             }
-            bytes += size;
+            alone = false;
             self.proposed += 1;
             if piece.term != self.leading || piece.count == 0 {
                 // Staged under a leadership that is over: its appends have been ended.
@@ -544,8 +548,8 @@ impl Driver {
                     lock(&self.shared.controls).push(Control::Stop(slot.clone()));
                     return Ok(false);
                 }
-                self.stop(now)?;
-                slot.answer(Status::Ok, Index(0));
+                let synced = self.stop(now)?;
+                slot.answer(if synced { Status::Ok } else { Status::TimedOut }, Index(0));
                 return Ok(true);
             }
         }
@@ -611,21 +615,20 @@ impl Driver {
     }
 
     /// The last turn: all is synced, and the bounds say so.
-    fn stop(&mut self, now: u64) -> Result<()> {
+    /// False if a full disk leaves something unwritten.
+    fn stop(&mut self, now: u64) -> Result<bool> {
         self.take_staged();
-        while self.propose(now)? || self.proposed < self.block.pieces.len() {
+        loop {
+            let more = self.propose(now)?;
             while let Some(output) = self.core.output() {
                 let entries = self.entries_of(&output);
                 if !self.write(output, entries, now)? {
-                    break;
+                    return Ok(false);
                 }
             }
             self.sealed.clear();
-        }
-        while let Some(output) = self.core.output() {
-            let entries = self.entries_of(&output);
-            if !self.write(output, entries, now)? {
-                return Ok(());
+            if !more {
+                break;
             }
         }
         self.sync(now)?;
@@ -636,7 +639,7 @@ impl Driver {
             let committed = self.committed;
             self.core.log_mut().checkpointed(anchor, committed)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn turn_failed(&mut self) -> Next {

@@ -4,9 +4,11 @@ use dledger::commitlog::control::{Control, ControlEntry, ControlKind};
 use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Error;
+use dledger::group::driver::Next;
 use dledger::types::RaftIndex;
 
-use crate::memory::{Image, open};
+use crate::memory::{Image, open, settings};
+use crate::world::Settings;
 use crate::{
     append, birth, flip, goes_on, killed, large, meta, points, recover, segment, small, stopped,
     with_meta, write,
@@ -443,4 +445,37 @@ fn a_hole_is_judged_by_the_limit_of_the_life_that_wrote_it() {
     let narrow = large();
     assert!(birth(&narrow).unsynced_max < wide.unsynced_max);
     goes_on(&disk, &narrow, &records[..durable], "the limit was lowered");
+}
+
+/// The limit that recovery judges a hole by is kept by who writes: with `flush=<interval>` no more
+/// than `unsynced.max` is ever without a sync, however much is staged. A power cut that takes the
+/// first of it leaves a torn tail, not damage.
+#[test]
+fn case_11_no_more_is_unsynced_than_recovery_takes_for_torn() {
+    for segment_bytes in [16 << 10, 1 << 20] {
+        let settings = Settings { flush: "10ms", ..settings(segment_bytes, 64 << 10) };
+        let disk = MemoryDisk::new();
+        let mut log = open(&disk, &settings);
+        let before = log.driver.log().flushed().pos;
+        for round in 0..12u8 {
+            for n in 0..16 {
+                let entry = log.append(&[round * 16 + n; 3_000], None).unwrap();
+                assert!(entry.pos >= before);
+            }
+            // Nothing of the helper's is done: no sync by interval ends, as on a slow disk.
+            while log.turn() == Next::Now {}
+            let unsynced = log.driver.log().unsynced_bytes();
+            assert!(unsynced <= settings.unsynced_max, "{unsynced} bytes in round {round}");
+            while log.work() {}
+        }
+        let hole = log.driver.log().flushed();
+        drop(log);
+        let disk = disk.restart();
+        if let Some(bytes) = disk.read_file(&segment(&settings, hole.pos)) {
+            let at = hole.pos % segment_bytes;
+            let gone = 48.min(bytes.len() - at as usize);
+            write(&disk, &segment(&settings, hole.pos), at, &vec![0; gone]);
+        }
+        recover(&disk, &settings).expect("a torn tail is cut");
+    }
 }
