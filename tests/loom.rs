@@ -105,19 +105,3 @@ fn no_append_comes_after_the_end_of_its_term() {
         assert_eq!(got_in, before_the_end, "{inbox:?}");
     });
 }
-
-/// Pins: who reads the list of segments while it is swapped keeps what it got, whole.
-#[test]
-fn a_pin_outlives_the_swap() {
-    loom::model(|| {
-        let list = Arc::new(Mutex::new(Arc::new([1, 2])));
-        let purge = {
-            let list = list.clone();
-            thread::spawn(move || *list.lock().unwrap() = Arc::new([2, 3]))
-        };
-        let pinned = list.lock().unwrap().clone();
-        assert_eq!(pinned[1] - pinned[0], 1);
-        purge.join().unwrap();
-        assert_eq!(list.lock().unwrap()[0], 2);
-    });
-}
