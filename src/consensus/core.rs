@@ -1,6 +1,7 @@
 //! The engine, sans-IO. The caller's duties, in order: after any verb ask [`Core::output`]; write
-//! what it holds (vote first, then entries); make it durable as far as the promise asks; then call
-//! [`Core::persisted`], and look at [`Core::committed`]. No other verb in between.
+//! what it holds (vote first, then entries) and call [`Core::written`], no other verb in between;
+//! make what was written durable as far as the promise asks, one sync for many outputs; then call
+//! [`Core::persisted`], and look at [`Core::committed`].
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
@@ -16,6 +17,8 @@ use crate::types::RaftIndex;
 /// One member's part in the agreement.
 pub struct Core {
     node: RawNode<LogStorage>,
+    /// The number of the last output that was written.
+    written: u64,
 }
 
 /// What the engine wants written.
@@ -53,7 +56,7 @@ impl Core {
         let logger = logger(&meta.group);
         let node = RawNode::new(&config, LogStorage(log), &logger)
             .map_err(|e| Error::corrupt(0, format!("the engine refuses what is on disk: {e}")))?;
-        Ok(Core { node })
+        Ok(Core { node, written: 0 })
     }
 
     /// The log.
@@ -94,10 +97,16 @@ impl Core {
         Some(Output { ready, vote, entries })
     }
 
-    /// What the output held is written, as durably as was promised.
-    pub fn persisted(&mut self, output: Output) {
-        let _ = self.node.advance_append(output.ready);
+    /// What the output held is written: the log serves it.
+    pub fn written(&mut self, output: Output) {
+        self.written = output.ready.number();
+        self.node.advance_append_async(output.ready);
         self.node.advance_apply();
+    }
+
+    /// All that was written is as durable as was promised.
+    pub fn persisted(&mut self) {
+        self.node.on_persist_ready(self.written);
     }
 
     /// The last Raft entry that is agreed.

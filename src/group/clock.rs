@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Where time comes from.
 #[derive(Clone)]
 pub enum Clock {
-    /// The machine's.
-    Real(Instant),
+    /// The machine's `CLOCK_MONOTONIC`, asked without `Instant`: an append pays for what that adds.
+    Real,
     /// Set by hand.
     Manual(Arc<AtomicU64>),
 }
@@ -20,13 +22,16 @@ pub const NEVER: u64 = u64::MAX;
 impl Clock {
     /// The machine's clock.
     pub fn real() -> Clock {
-        Clock::Real(Instant::now())
+        Clock::Real
     }
 
     /// Now, in nanoseconds.
     pub fn now(&self) -> u64 {
         match self {
-            Clock::Real(base) => base.elapsed().as_nanos() as u64,
+            Clock::Real => {
+                let time = clock_gettime(ClockId::Monotonic);
+                time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+            }
             Clock::Manual(now) => now.load(Ordering::Relaxed),
         }
     }
@@ -39,7 +44,7 @@ impl Clock {
     /// Milliseconds since 1970. For retention only, which compares it with times of files.
     pub fn wall_ms(&self) -> u64 {
         match self {
-            Clock::Real(_) => SystemTime::now()
+            Clock::Real => SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |d| d.as_millis() as u64),
             Clock::Manual(now) => now.load(Ordering::Relaxed) / 1_000_000,

@@ -36,6 +36,9 @@ pub trait Helper: Send {
 pub enum Next {
     /// At once: there is more to do.
     Now,
+    /// When so many more records were staged, or when no more come within microseconds: they may
+    /// share a sync.
+    Soon(u64),
     /// At this moment, in nanoseconds; [`NEVER`]: when something comes.
     At(u64),
     /// Never: the log is stopped.
@@ -66,11 +69,51 @@ pub struct Driver {
     told: Marks,
     /// The leadership whose order is open in staging.
     leading: u64,
+    round: Round,
     timers: Timers,
     /// Pieces of work that have not come back.
     outstanding: usize,
     stopping: bool,
     failed: bool,
+}
+
+/// What is written and will share the next sync. Appenders that were just told of one round are
+/// about to fill the next: it stays open until as many records have come as were in flight when
+/// the last one ended, so that they do not queue behind a sync for the first of them. What comes
+/// first is written while the rest comes.
+#[derive(Default)]
+struct Round {
+    /// Since when, in nanoseconds; `None`: nothing waits for a sync.
+    since: Option<u64>,
+    /// Written in it.
+    records: u64,
+    /// In flight when the one before ended.
+    expected: u64,
+}
+
+impl Round {
+    fn add(&mut self, records: u64, now: u64) {
+        self.since.get_or_insert(now);
+        self.records += records;
+    }
+
+    /// Whether to sync, when `came` says if anything came since the last look.
+    fn is_due(&self, came: bool, now: u64) -> bool {
+        self.since.is_some_and(|since| {
+            !came || self.records >= self.expected || now.saturating_sub(since) >= ROUND_NS
+        })
+    }
+
+    /// Records that are expected in it and have not come.
+    fn missing(&self) -> u64 {
+        self.expected.saturating_sub(self.records)
+    }
+
+    fn close(&mut self, in_flight: u64) {
+        self.since = None;
+        self.records = 0;
+        self.expected = in_flight;
+    }
 }
 
 struct Timers {
@@ -114,6 +157,7 @@ impl Driver {
             marks,
             told: marks,
             leading: 0,
+            round: Round::default(),
             timers: Timers {
                 sync: NEVER,
                 sync_running: false,
@@ -189,22 +233,29 @@ impl Driver {
         {
             return self.answer_while_stalled();
         }
-        self.take_staged();
-        let more = self.propose(now)?;
-        while let Some(output) = self.core.output() {
-            let entries = self.entries_of(&output);
-            if !self.write(output, entries, now)? {
+        let came = self.take_staged();
+        let more = self.propose()?;
+        if !self.write_outputs(now)? {
+            return self.answer_while_stalled();
+        }
+        let synced = self.round.is_due(came, now);
+        if synced {
+            self.sync()?;
+            if !self.write_outputs(now)? {
                 return self.answer_while_stalled();
             }
         }
-        self.sealed.clear();
         let over = self.answer(now)?;
         self.publish();
         if over {
             return Ok(Next::Over);
         }
         let next = self.timers(now)?;
-        Ok(if more { Next::Now } else { Next::At(next) })
+        Ok(match self.round.since {
+            _ if more => Next::Now,
+            None if !synced && !came => Next::At(next),
+            _ => Next::Soon(self.round.missing()),
+        })
     }
 
     // ---- 1 take ---------------------------------------------------------------------------
@@ -263,32 +314,34 @@ impl Driver {
     }
 
     /// Swaps the staged block for an empty one, if the last is used up and nobody holds the lock.
-    fn take_staged(&mut self) {
+    /// True if something came, or if somebody is at it.
+    fn take_staged(&mut self) -> bool {
         if self.proposed < self.block.pieces.len() || !self.sealed.is_empty() {
-            return;
+            return true;
         }
         self.block.clear();
         self.proposed = 0;
         for _ in 0..TRIES {
             if let Ok(mut staging) = self.shared.staging.try_lock() {
                 staging.take(&mut self.block);
-                break;
+                return !self.block.pieces.is_empty();
             }
             std::hint::spin_loop();
         }
+        true
     }
 
     // ---- 2 seal, 3 propose ------------------------------------------------------------------
 
     /// Seals and proposes what may be written before the next sync. True if some is left.
-    fn propose(&mut self, now: u64) -> Result<bool> {
+    fn propose(&mut self) -> Result<bool> {
         let limit = self.unsynced_max;
         let fits = |piece: &Piece, synced| piece.pos + piece.bytes.len() as u64 <= synced + limit;
         // By position, as recovery measures how far behind a hole a record lies.
         let synced = self.core.log().flushed().pos;
         let first = self.block.pieces.get(self.proposed);
         if self.core.log().unsynced_bytes() > 0 && first.is_some_and(|p| !fits(p, synced)) {
-            self.sync(now)?;
+            self.sync()?;
         }
         let synced = self.core.log().flushed().pos;
         let mut alone = self.core.log().unsynced_bytes() == 0;
@@ -339,7 +392,19 @@ impl Driver {
         output.entries.iter().filter_map(entry).collect()
     }
 
-    /// Writes one output and makes it durable. False if the disk is full: to be tried again.
+    /// Writes all that the engine wants written. False if the disk is full.
+    fn write_outputs(&mut self, now: u64) -> Result<bool> {
+        while let Some(output) = self.core.output() {
+            let entries = self.entries_of(&output);
+            if !self.write(output, entries, now)? {
+                return Ok(false);
+            }
+        }
+        self.sealed.clear();
+        Ok(true)
+    }
+
+    /// Writes one output. False if the disk is full: to be tried again.
     fn write(&mut self, output: Output, entries: Vec<LogEntry>, now: u64) -> Result<bool> {
         if let Some((term, vote)) = output.vote
             && !self.plants.on(Plant::VoteNotSynced)
@@ -358,27 +423,32 @@ impl Driver {
                 }
                 result => result?,
             }
-            self.note_written(&entries);
+            let records = self.note_written(&entries);
             if self.plants.on(Plant::DeliverBeforeCommit) {
                 self.marks.committed = self.core.log().end().mark();
                 self.shared.publish(&self.marks);
             }
             let each = self.shared.live.flush.load(Ordering::Relaxed) == 0;
             if each && !self.plants.on(Plant::AckBeforeSync) {
-                self.sync(now)?;
+                self.round.add(records, now);
             }
         }
-        self.core.persisted(output);
-        self.advance();
+        self.core.written(output);
+        if self.round.since.is_none() {
+            self.core.persisted();
+            self.advance();
+        }
         Ok(true)
     }
 
-    fn note_written(&mut self, entries: &[LogEntry]) {
+    /// Returns how many records were written.
+    fn note_written(&mut self, entries: &[LogEntry]) -> u64 {
         let metrics = &self.shared.metrics;
+        let mut records = 0;
         for entry in entries {
             let (raft_index, end) = match entry {
                 LogEntry::Batch(batch) => {
-                    Metrics::add(&metrics.records, u64::from(batch.count));
+                    records += u64::from(batch.count);
                     Metrics::add(&metrics.bytes, batch.bytes.len() as u64);
                     Metrics::add(&metrics.batches, 1);
                     let index = batch.first + u64::from(batch.count);
@@ -392,12 +462,18 @@ impl Driver {
             };
             self.ends.push_back((raft_index, end));
         }
+        Metrics::add(&metrics.records, records);
+        records
     }
 
-    fn sync(&mut self, _now: u64) -> Result<()> {
+    /// Makes durable all that is written.
+    fn sync(&mut self) -> Result<()> {
         let before = self.shared.clock.now();
         failed_sync(self.core.log_mut().sync())?;
         self.shared.metrics.synced(self.shared.clock.now().saturating_sub(before));
+        self.round.close(self.shared.pending.now());
+        self.core.persisted();
+        self.advance();
         Ok(())
     }
 
@@ -531,7 +607,7 @@ impl Driver {
 
     fn answer_one(&mut self, control: &Control, now: u64) -> Result<bool> {
         match control {
-            Control::Flush(slot) => self.flush(slot, now)?,
+            Control::Flush(slot) => self.flush(slot)?,
             Control::DeletePrefix(index) => self.delete_prefix(*index)?,
             Control::ReadIndex(slot) => {
                 let (status, index) = self.read_index();
@@ -562,13 +638,13 @@ impl Driver {
     }
 
     /// Everything appended is on disk; but what is staged and not taken yet comes first.
-    fn flush(&mut self, slot: &Arc<Slot>, now: u64) -> Result<()> {
+    fn flush(&mut self, slot: &Arc<Slot>) -> Result<()> {
         if self.unwritten() {
             lock(&self.shared.controls).push(Control::Flush(slot.clone()));
             self.shared.driver.ring();
             return Ok(());
         }
-        self.sync(now)?;
+        self.sync()?;
         self.marks.flushed = self.core.log().flushed().mark();
         self.shared.publish(&self.marks);
         slot.answer(Status::Ok, self.marks.flushed.index);
@@ -619,19 +695,15 @@ impl Driver {
     fn stop(&mut self, now: u64) -> Result<bool> {
         self.take_staged();
         loop {
-            let more = self.propose(now)?;
-            while let Some(output) = self.core.output() {
-                let entries = self.entries_of(&output);
-                if !self.write(output, entries, now)? {
-                    return Ok(false);
-                }
+            let more = self.propose()?;
+            if !self.write_outputs(now)? {
+                return Ok(false);
             }
-            self.sealed.clear();
             if !more {
                 break;
             }
         }
-        self.sync(now)?;
+        self.sync()?;
         if let Some(Work::Checkpoint(files, anchor)) = self.core.log().checkpoint() {
             for file in files {
                 file.sync().map_err(|e| Error::io("derived units", e))?;
@@ -701,7 +773,7 @@ impl Driver {
         let interval = self.shared.live.flush.load(Ordering::Relaxed);
         let log = self.core.log();
         let dirty = log.end().raft_index > log.flushed().raft_index;
-        if !dirty || self.timers.sync_running {
+        if !dirty || self.round.since.is_some() || self.timers.sync_running {
             self.timers.sync = NEVER;
             return;
         }
@@ -818,6 +890,8 @@ fn failed_sync<T>(result: Result<T>) -> Result<T> {
     })
 }
 
+/// The longest that a round stays open: a fraction of what a sync takes.
+const ROUND_NS: u64 = 200_000;
 /// How often the append lock is tried in one turn.
 const TRIES: usize = 64;
 /// How often a full disk is looked at.

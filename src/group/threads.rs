@@ -80,11 +80,10 @@ fn drive(shared: &Shared, mut driver: Driver, hears: &Mutex<Option<Arc<dyn Obser
     shared.driver.answers(move || thread.unpark());
     tell(true);
     driver.start();
-    let mut gather = Gather::default();
     loop {
-        gather.wait(shared);
         match catch_unwind(AssertUnwindSafe(|| driver.turn())) {
             Ok(Next::Now) => {}
+            Ok(Next::Soon(missing)) => gather(shared, missing.min(ENOUGH)),
             Ok(Next::At(time)) => park(shared, time),
             Ok(Next::Over) => break,
             Err(cause) => driver.fail(&Error::Bug(text(&*cause))),
@@ -94,34 +93,16 @@ fn drive(shared: &Shared, mut driver: Driver, hears: &Mutex<Option<Arc<dyn Obser
     tell(false);
 }
 
-/// Lets a batch grow for some microseconds before a sync that all of it can share. Appenders that
-/// were just told of one batch are about to fill the next: without this, the first of them gets a
-/// sync of its own, and every other sync is as good as empty. Never waits when few are at work, nor
-/// once nothing more comes.
-#[derive(Default)]
-struct Gather {
-    /// Records there ever were when the last turn began.
-    seen: u64,
-    /// How many came for the last turn.
-    last: u64,
-}
-
-impl Gather {
-    fn wait(&mut self, shared: &Shared) {
-        let mut came = shared.pending.entered() - self.seen;
-        if came > 0 && came < self.last / 2 && shared.live.flush.load(Ordering::Relaxed) == 0 {
-            let until = shared.clock.now() + GATHER_NS;
-            let mut quiet = 0;
-            while came < self.last && quiet < QUIET && shared.clock.now() < until {
-                std::thread::yield_now();
-                let more = shared.pending.entered() - self.seen;
-                quiet = if more == came { quiet + 1 } else { 0 };
-                came = more;
-            }
-        }
-        if came > 0 {
-            self.seen += came;
-            self.last = came;
+/// Gives appenders the time to stage more, as long as they do. Yields between the looks: each look
+/// takes from an appender the cache line that it is about to write.
+fn gather(shared: &Shared, enough: u64) {
+    let seen = shared.pending.entered();
+    let (mut came, mut until) = (0, shared.clock.now() + QUIET_NS);
+    while came < enough && shared.clock.now() < until {
+        std::thread::yield_now();
+        let more = shared.pending.entered() - seen;
+        if more > came {
+            (came, until) = (more, shared.clock.now() + QUIET_NS);
         }
     }
 }
@@ -163,7 +144,7 @@ fn text(cause: &(dyn std::any::Any + Send)) -> String {
     format!("a bug in the library: {}", text.unwrap_or_else(|| "a panic without words".into()))
 }
 
-/// The longest that a batch is let grow: a fraction of what a sync takes.
-const GATHER_NS: u64 = 50_000;
-/// So many looks without a new record are the end of it.
-const QUIET: u32 = 20;
+/// So long without a new record is the end of it: a fraction of what a sync takes.
+const QUIET_NS: u64 = 20_000;
+/// So many records are worth a write of their own.
+const ENOUGH: u64 = 128;
