@@ -361,3 +361,5 @@ const HEADER: usize = 8 + 4 + 4 + 8;
 /// The block's last bytes.
 const CRC: usize = 4;
 const PAYLOAD_MAX: usize = BLOCK - HEADER - CRC;
+/// More bytes no member set takes that fits in `meta`.
+pub(crate) const SET_MAX: usize = PAYLOAD_MAX;
