@@ -1,5 +1,5 @@
-//! No allocation per record on the append path after warm-up, counted by an allocator of the
-//! test's own.
+//! No allocation per record on the append path after warm-up, and none that a peer could make
+//! large, counted by an allocator of the test's own.
 #![allow(unsafe_code, clippy::unwrap_used)] // an allocator is unsafe; a test may unwrap
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -18,17 +18,25 @@ use dledger::group::{AppendOptions, Completion, Observer, Parts, State, Token, o
 use dledger::options::Options;
 use dledger::plant::Plants;
 use dledger::types::Index;
+use dledger::wire::frame::{FrameHeader, HEADER, Limits};
+use dledger::wire::hello::{Hello, PREFIX};
 
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: everything is the system's allocator; only a number is counted.
+fn count(bytes: usize) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    BYTES.set(BYTES.get() + bytes);
+}
+
+// SAFETY: everything is the system's allocator; only numbers are counted.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        count(layout.size());
         // SAFETY: as promised to us.
         unsafe { System.alloc(layout) }
     }
@@ -37,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(at, layout) }
     }
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        count(size);
         // SAFETY: as promised to us.
         unsafe { System.realloc(at, layout, size) }
     }
@@ -118,4 +126,63 @@ fn nothing_is_allocated_per_record() {
     // The memory disk keeps a node for each sector that is not synced; the rest is per turn.
     assert!(most < 10 * 1_000, "a turn allocates per record: {rounds:?}");
     println!("allocations of ten turns of 1,000 records: {most}, of 10 records: {least}");
+}
+
+/// A header, its message and a right checksum.
+fn frame(kind: u8, message: &[u8]) -> Vec<u8> {
+    let mut bytes = (message.len() as u32).to_be_bytes().to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 0, kind, 0, 0, 0]);
+    let crc = crc32fast::hash(&[&bytes[..], message].concat());
+    bytes.extend_from_slice(&crc.to_be_bytes());
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+/// P19: what a message or a hello makes us allocate is bounded by the bytes that came, whatever
+/// counts and lengths it claims.
+#[test]
+fn a_peer_that_claims_much_makes_us_allocate_little() {
+    let bounded = |what: &str, message: Vec<u8>| {
+        let bytes = frame(if what.starts_with("reset") { 7 } else { 3 }, &message);
+        let (header, message) = bytes.split_first_chunk::<HEADER>().unwrap();
+        let before = BYTES.get();
+        let header = FrameHeader::decode(header, &Limits::new(0)).expect(what);
+        let read = header.message(message).is_ok();
+        let allocated = BYTES.get() - before;
+        assert!(allocated <= 8 * bytes.len(), "{what}: {allocated} for {}", bytes.len());
+        read
+    };
+    let append = |behind: &[u8]| [&[1; 36][..], behind].concat();
+    let no_op = [0, 0, 0, 0, 0, 0, 0, 6, 2];
+    let change = |len: u32| [&[0, 1, 0, 0, 0, 0, 0, 0, 0, 6, 3][..], &len.to_be_bytes()].concat();
+    assert!(bounded("append of 4096", append(&[&[0x10, 0][..], &no_op.repeat(4096)].concat())));
+    assert!(!bounded("append, 4096 claimed", append(&[0x10, 0])));
+    assert!(!bounded("append, 65535 claimed", append(&[&[0xff; 2][..], &no_op].concat())));
+    assert!(!bounded("append, a change of 65 KB claimed", append(&change(65_000))));
+    assert!(!bounded("append, a change of 4 GB claimed", append(&change(u32::MAX))));
+
+    let reset = |behind: &[u8]| {
+        let mut message = [0; 8 + 44 + 8];
+        message[7] = 1;
+        [&message[..], behind].concat()
+    };
+    let member = |len: [u8; 2]| [&[0; 16][..], &len].concat();
+    let no_ids = [0; 4 * 2 + 1];
+    let many = [&[0, 200][..], &member([0, 0]).repeat(200), &no_ids].concat();
+    assert!(bounded("reset with 200 members", reset(&many)));
+    assert!(!bounded("reset, 65535 claimed", reset(&[0xff; 11])));
+    let long = [&[0, 1][..], &member([0xff, 0xff])].concat();
+    assert!(!bounded("reset, a long address claimed", reset(&long)));
+    let ids = [&[0, 0, 0xff, 0xff][..], &[0; 16]].concat();
+    assert!(!bounded("reset, 65535 voters claimed", reset(&ids)));
+
+    let mut hello = b"DLGH\0\x01\0\0".to_vec();
+    hello.resize(PREFIX + 5 * 8 + 2 * 44, 0);
+    hello[PREFIX + 23] = 1;
+    hello.extend_from_slice(&[0xff, 0xff]);
+    hello[7] = (hello.len() + 4 - PREFIX) as u8;
+    hello.extend_from_slice(&crc32fast::hash(&hello).to_be_bytes());
+    let before = BYTES.get();
+    assert!(Hello::decode(&hello).is_err());
+    assert!(BYTES.get() - before <= hello.len());
 }

@@ -9,6 +9,7 @@
 //! other. So after an open, too, either block may tear or rot. All of it is allocated at creation:
 //! a full disk never stops a vote.
 
+mod layout;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, File};
 use crate::error::{Error, Result, Status};
 use crate::types::{Anchor, Index, Mark, RaftIndex};
+pub(crate) use layout::{In, Out};
 
 /// What a member knows of itself and of its log, and must not forget.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -297,13 +299,10 @@ fn decode(block: &[u8]) -> Found {
     }
 }
 
-/// Appends in big-endian order. What is too long to count is too long for a block: see `encode`.
-struct Out(Vec<u8>);
-
 impl Out {
     fn meta(&mut self, meta: &Meta) {
         self.text(&meta.group);
-        for number in [
+        self.numbers(&[
             meta.node,
             meta.incarnation,
             meta.segment_bytes,
@@ -311,9 +310,7 @@ impl Out {
             meta.unsynced_max,
             meta.term,
             meta.vote,
-        ] {
-            self.u64(number);
-        }
+        ]);
         self.anchor(&meta.begin);
         self.anchor(&meta.durable);
         self.anchor(&meta.committed);
@@ -324,63 +321,9 @@ impl Out {
         self.anchor(&meta.cut.unwrap_or_default());
         self.members(&meta.members);
     }
-
-    fn members(&mut self, set: &MemberSet) {
-        self.u64(set.raft_index.0);
-        self.count(set.members.len());
-        for member in &set.members {
-            self.u64(member.id);
-            self.u64(member.incarnation);
-            self.text(&member.address);
-        }
-        for ids in [&set.voters, &set.voters_outgoing, &set.learners, &set.learners_next] {
-            self.count(ids.len());
-            ids.iter().for_each(|id| self.u64(*id));
-        }
-        self.flag(set.auto_leave);
-    }
-
-    fn anchor(&mut self, anchor: &Anchor) {
-        self.u64(anchor.index.0);
-        self.u64(anchor.pos);
-        self.u64(anchor.raft_index.0);
-        self.u64(anchor.term);
-        self.u32(anchor.chain);
-        self.u64(anchor.batch.0);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.count(text.len());
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn count(&mut self, n: usize) {
-        self.0.extend_from_slice(&u16::try_from(n).unwrap_or(u16::MAX).to_be_bytes());
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.0.push(flag.into());
-    }
-
-    fn u32(&mut self, n: u32) {
-        self.0.extend_from_slice(&n.to_be_bytes());
-    }
-
-    fn u64(&mut self, n: u64) {
-        self.0.extend_from_slice(&n.to_be_bytes());
-    }
 }
 
-/// Takes from the front; `None` when the bytes end or mean nothing. Allocates no more than there
-/// are bytes.
-struct In<'a>(&'a [u8]);
-
-impl<'a> In<'a> {
-    /// What `read` makes of all the bytes.
-    fn all<T>(mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<T> {
-        read(&mut self).filter(|_| self.0.is_empty())
-    }
-
+impl In<'_> {
     fn meta(&mut self) -> Option<Meta> {
         Some(Meta {
             group: self.text()?,
@@ -404,76 +347,6 @@ impl<'a> In<'a> {
             members: self.members()?,
         })
     }
-
-    fn members(&mut self) -> Option<MemberSet> {
-        let raft_index = RaftIndex(self.u64()?);
-        let mut members = Vec::new();
-        for _ in 0..self.u16()? {
-            let (id, incarnation) = (self.u64()?, self.u64()?);
-            members.push(Member { id, incarnation, address: self.text()? });
-        }
-        Some(MemberSet {
-            raft_index,
-            members,
-            voters: self.ids()?,
-            voters_outgoing: self.ids()?,
-            learners: self.ids()?,
-            learners_next: self.ids()?,
-            auto_leave: self.flag()?,
-        })
-    }
-
-    fn ids(&mut self) -> Option<Vec<u64>> {
-        let count = self.u16()?;
-        let mut ids = In(self.take(usize::from(count) * 8)?);
-        (0..count).map(|_| ids.u64()).collect()
-    }
-
-    fn anchor(&mut self) -> Option<Anchor> {
-        Some(Anchor {
-            index: Index(self.u64()?),
-            pos: self.u64()?,
-            raft_index: RaftIndex(self.u64()?),
-            term: self.u64()?,
-            chain: self.u32()?,
-            batch: RaftIndex(self.u64()?),
-        })
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let len = self.u16()?;
-        std::str::from_utf8(self.take(len.into())?).ok().map(str::to_owned)
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.take(1)? {
-            [0] => Some(false),
-            [1] => Some(true),
-            _ => None,
-        }
-    }
-
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(n)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
 }
 
 const NAME: &str = "meta";
@@ -488,3 +361,5 @@ const HEADER: usize = 8 + 4 + 4 + 8;
 /// The block's last bytes.
 const CRC: usize = 4;
 const PAYLOAD_MAX: usize = BLOCK - HEADER - CRC;
+/// More bytes no member set takes that fits in `meta`.
+pub(crate) const SET_MAX: usize = PAYLOAD_MAX;
