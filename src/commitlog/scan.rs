@@ -94,7 +94,7 @@ impl Scan {
                 return Ok(Step::End);
             }
             chain = next;
-            units.push(unit_of(&header));
+            units.push(IndexUnit::of(&header));
             pos = header.end();
             index = index + 1;
             let follow = header.follow;
@@ -261,7 +261,7 @@ fn raft_index_of(
 /// Above, an empty body is not enough: a torn header of ours can look like one.
 fn dledgers_step(at: &Anchor, header: &Header, dledger_end: u64) -> Option<Step> {
     if header.pos < dledger_end {
-        let unit = unit_of(header);
+        let unit = IndexUnit::of(header);
         let batch = import::anchor_behind(&unit);
         let units = vec![unit];
         return (batch.term >= at.term).then_some(Step::Batch { batch, units, ours: false });
@@ -272,22 +272,12 @@ fn dledgers_step(at: &Anchor, header: &Header, dledger_end: u64) -> Option<Step>
 /// A record of ours below DLedger's noted end: DLedger went on behind it, and it counts as one of
 /// DLedger's since, a batch of its own. Its checksums hold as ever.
 fn taken_over(at: &Anchor, header: &Header, intact: bool) -> Step {
-    let unit = unit_of(header);
+    let unit = IndexUnit::of(header);
     let batch = Anchor { chain: header.chain_crc, ..import::anchor_behind(&unit) };
     if intact && batch.term >= at.term {
         Step::Batch { batch, units: vec![unit], ours: true }
     } else {
         Step::End
-    }
-}
-
-fn unit_of(header: &Header) -> IndexUnit {
-    IndexUnit {
-        magic: header.magic,
-        pos: header.pos,
-        size: header.size,
-        index: header.index,
-        term: header.term,
     }
 }
 
