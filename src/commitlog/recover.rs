@@ -14,17 +14,20 @@
 //! | an incomplete batch, or its control entries missing; records within `unsynced.max` behind | torn: cut |
 //! | a hole with a record farther behind | damage |
 //! | control entries behind the end that do not follow it | cut |
-//! | derived units short or different, or a rewrite that did not end | rewritten |
+//! | derived units short below the bound or behind it, the last batch unit different, or a rewrite that did not end | rewritten |
 //! | committed above the end | damage |
 //! | DLedger's records behind ours | imported again with ours, the noted end moves |
+
+mod units;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use self::units::{REBUILD_BYTES, Rebuild};
 use crate::commitlog::control::{Control, ControlEntry, ControlKind};
-use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, Units, batch_slot};
+use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, Units};
 use crate::commitlog::meta::{Meta, MetaStore};
 use crate::commitlog::read::Reader;
 use crate::commitlog::scan::{Scan, Step};
@@ -96,7 +99,12 @@ impl Found {
         }
         let clamped = self.missing_tail(birth)?;
         let rebuilds = clamped || !self.units_reach_durable()?;
-        let from = if rebuilds { self.begin_rebuild()? } else { self.meta.durable };
+        let from = if rebuilds {
+            self.begin_rebuild()?
+        } else {
+            self.mend_last_unit()?;
+            self.meta.durable
+        };
         let durable = if clamped { self.meta.begin } else { self.meta.durable };
         self.index.in_use(from.index.0);
         self.batches.in_use(from.raft_index.0);
@@ -177,30 +185,6 @@ impl Found {
         log.allocate_now(birth.disk_full_ppm)?;
         log.publish();
         Ok(log)
-    }
-
-    /// Notes that units below the durable bound are being made again: until all of them are on disk
-    /// none is believed, wherever a crash leaves the last. Answers where to scan from.
-    fn begin_rebuild(&self) -> Result<Anchor> {
-        warn!("units are missing below the durable bound: making them again from the data");
-        let failed = |e| Error::io(REBUILD_NOTE, e);
-        if !self.rebuild_is_noted()? {
-            self.disk.create(REBUILD_NOTE, 0).map_err(failed)?;
-        }
-        self.disk.sync_dir("").map_err(failed)?;
-        Ok(self.meta.begin)
-    }
-
-    fn end_rebuild(&self) -> Result<()> {
-        let failed = |e| Error::io(REBUILD_NOTE, e);
-        self.sync_units()?;
-        self.disk.remove(REBUILD_NOTE).map_err(failed)?;
-        self.disk.sync_dir("").map_err(failed)
-    }
-
-    fn rebuild_is_noted(&self) -> Result<bool> {
-        let names = self.disk.list("").map_err(|e| Error::io("the directory", e))?;
-        Ok(names.iter().any(|(name, _)| name == REBUILD_NOTE))
     }
 
     /// Reads batches from an anchor on, writes the units that they derive, and returns the anchor
@@ -325,25 +309,6 @@ impl Found {
         ))
     }
 
-    /// Whether the derived files are there up to the durable bound, by their last unit.
-    fn units_reach_durable(&self) -> Result<bool> {
-        if self.rebuild_is_noted()? {
-            return Ok(false);
-        }
-        let (begin, durable) = (self.meta.begin, self.meta.durable);
-        let index = durable.index == begin.index
-            || [begin.index.0, durable.index.0 - 1].iter().all(|&at| {
-                let unit = self.index.get(at).and_then(|u| IndexUnit::decode(&u));
-                unit.is_some_and(|u| u.index.0 == at)
-            });
-        let noted = RaftIndex(self.meta.dledger_end.index.0).max(begin.raft_index);
-        let batches = durable.raft_index <= noted
-            || [noted + 1, durable.raft_index].iter().all(|&at| {
-                self.batches.get(batch_slot(at)).is_some_and(|u| BatchUnit::decode(&u).is_some())
-            });
-        Ok(index && batches)
-    }
-
     fn into_log(self, store: MetaStore, end: Anchor, plants: Plants) -> CommitLog {
         let shelf = Shelf { segments: self.segments.clone(), index: self.index.clone() };
         let memberships = self
@@ -437,42 +402,6 @@ impl Found {
         let unit = self.index.get(committed.0).and_then(|u| IndexUnit::decode(&u));
         unit.map_or(*begin, |unit| import::anchor_behind(&unit))
     }
-}
-
-/// Units that a scan derives, on their way to the files.
-struct Rebuild {
-    first_index: u64,
-    first_raft: RaftIndex,
-    index: Vec<u8>,
-    batches: Vec<u8>,
-}
-
-impl Rebuild {
-    fn new(from: &Anchor) -> Rebuild {
-        let (first_index, first_raft) = (from.index.0, from.raft_index + 1);
-        Rebuild { first_index, first_raft, index: Vec::new(), batches: Vec::new() }
-    }
-
-    fn write(&mut self, disk: &dyn Disk, index: &mut Units, batches: &mut Units) -> Result<()> {
-        put(disk, index, self.first_index, &self.index)?;
-        put(disk, batches, batch_slot(self.first_raft), &self.batches)?;
-        self.first_index += self.index.len() as u64 / UNIT;
-        self.first_raft = self.first_raft + self.batches.len() as u64 / UNIT;
-        self.index.clear();
-        self.batches.clear();
-        Ok(())
-    }
-}
-
-/// Writes units, allocating what they need. Also where they look right already: after a failed sync
-/// the page cache may hold as clean what no disk has.
-fn put(disk: &dyn Disk, units: &mut Units, slot: u64, bytes: &[u8]) -> Result<()> {
-    let end = slot + bytes.len() as u64 / UNIT;
-    while let Some(allocation) = units.allocation(end, 32 << 10) {
-        let (file, range) = allocation.run(disk)?;
-        units.allocated_now(file, range);
-    }
-    if bytes.is_empty() { Ok(()) } else { units.write(slot, bytes) }
 }
 
 /// Writes what lies in `from..to` once more, so that the next sync puts it on disk: after a failed
@@ -669,8 +598,3 @@ fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
     let store = MetaStore::create(&*disk, &meta)?;
     Found::of(disk, meta)?.recover(store, birth)
 }
-
-/// There while units below the durable bound are made again.
-const REBUILD_NOTE: &str = "rebuild";
-/// Bytes of derived units to keep before they are written.
-const REBUILD_BYTES: usize = 1 << 20;

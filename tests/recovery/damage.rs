@@ -132,6 +132,29 @@ fn scenario_26_a_lost_stretch_of_index_units_is_made_again() {
     }
 }
 
+/// Scenario 26: the last batch unit below the durable bound, where Raft takes up the log and no read
+/// looks, is put right by the open: of a batch, and of a no-op.
+#[test]
+fn scenario_26_the_last_batch_unit_is_put_right() {
+    const BATCHES: &str = "batches/00000000000000000000";
+    let settings = small();
+    let (of_a_batch, records) = stopped(&settings, 4, 60);
+    let elected = Image::of(&of_a_batch).disk();
+    open(&elected, &settings).stop();
+    for whole in [Image::of(&of_a_batch), Image::of(&elected)] {
+        let units = whole.file(BATCHES).unwrap();
+        let last = (units.len() as u64 - 1) / 32 * 32;
+        for at in last..last + 32 {
+            let disk = whole.disk();
+            disk.flip(BATCHES, at, 0x10);
+            let log = recover(&disk, &settings).unwrap();
+            assert_eq!(Image::of(&disk).file(BATCHES), Some(units), "byte {at}");
+            drop(log);
+            goes_on(&disk, &settings, &records, "put right");
+        }
+    }
+}
+
 /// P5: where a record and the units around it are damaged, no unit is made from what is damaged.
 #[test]
 fn no_index_unit_is_made_from_a_damaged_record() {
