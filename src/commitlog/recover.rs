@@ -16,7 +16,9 @@
 //! | control entries behind the end that do not follow it | cut |
 //! | derived units short below the bound or behind it, the last batch unit different, or a rewrite that did not end | rewritten |
 //! | committed above the end | damage |
-//! | DLedger's records behind ours | imported again with ours, the noted end moves |
+//! | DLedger's records behind ours | imported again with ours, the noted end moves; damage where one of ours before them is not intact |
+//! | behind DLedger's end: what it cut (older terms), or a record within `unsynced.max` | stale, torn: cut |
+//! | behind DLedger's end: a record farther behind, of no older term | damage |
 
 mod units;
 
@@ -30,6 +32,7 @@ use crate::commitlog::control::{Control, ControlEntry, ControlKind};
 use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, Units};
 use crate::commitlog::meta::{Meta, MetaStore};
 use crate::commitlog::read::Reader;
+use crate::commitlog::record::Header;
 use crate::commitlog::scan::{Scan, Step};
 use crate::commitlog::segment::{self, Segment, Shelf};
 use crate::commitlog::{Birth, CommitLog, control_unit, import, work};
@@ -71,6 +74,8 @@ struct Found {
     read: u64,
     /// Whether a scan met records of ours.
     ours: bool,
+    /// What DLedger's state files say.
+    dledgers: import::State,
 }
 
 impl Found {
@@ -84,8 +89,12 @@ impl Found {
         let batches = Units::open(&*disk, "batches", meta.index_bytes, meta.begin.raft_index.0)?;
         remove_spares(&*disk)?;
         let controls = controls.into_iter().map(|c| (c.raft_index, c)).collect();
+        // Beside a log of ours a state file that cannot be read tells nothing, and costs nothing.
+        let dledgers = import::state(&*disk).unwrap_or_default();
         let (read, ours) = (0, false);
-        Ok(Found { disk, meta, control, controls, segments, index, batches, read, ours })
+        let found =
+            Found { disk, meta, control, controls, segments, index, batches, read, ours, dledgers };
+        Ok(found)
     }
 
     fn recover(mut self, store: MetaStore, birth: &Birth) -> Result<CommitLog> {
@@ -109,8 +118,8 @@ impl Found {
         self.index.in_use(from.index.0);
         self.batches.in_use(from.raft_index.0);
         let (mut end, dledgers) = self.scan(from, false)?;
-        if dledgers {
-            return self.take_over_again(store, birth);
+        if let Some(first) = dledgers {
+            return self.take_over_again(store, birth, &first);
         }
         end = self.trailing_controls(end)?;
         if end.raft_index < durable.raft_index {
@@ -143,6 +152,8 @@ impl Found {
         birth: &Birth,
     ) -> Result<CommitLog> {
         let durable = self.meta.durable;
+        let state = self.dledgers;
+        let least_term = if state.found { import::raft_term(state.term) } else { 0 };
         if grew {
             rewrite(&self.segments, durable.pos, end.pos)?;
         }
@@ -171,6 +182,7 @@ impl Found {
         }
         let control_end = log.control.end();
         if grew
+            || log.meta.term < least_term
             || log.meta.unsynced_max != birth.unsynced_max
             || log.meta.control_end != control_end
         {
@@ -180,6 +192,10 @@ impl Found {
                 }
                 meta.control_end = control_end;
                 meta.unsynced_max = birth.unsynced_max;
+                // DLedger was here since, if only to vote: no term of ours is one of its own.
+                if meta.term < least_term {
+                    (meta.term, meta.vote) = (least_term, birth.node);
+                }
             })?;
         }
         log.allocate_now(birth.disk_full_ppm)?;
@@ -188,53 +204,41 @@ impl Found {
     }
 
     /// Reads batches from an anchor on, writes the units that they derive, and returns the anchor
-    /// behind the last whole one; and whether DLedger's records follow that are not noted.
-    fn scan(&mut self, from: Anchor, import: bool) -> Result<(Anchor, bool)> {
+    /// behind the last whole one; and DLedger's first record behind it that is not noted.
+    fn scan(&mut self, from: Anchor, import: bool) -> Result<(Anchor, Option<Header>)> {
         let dledger_end = if import { u64::MAX } else { self.meta.dledger_end.pos };
         let mut scan = Scan::new(self.segments.clone(), self.meta.segment_bytes, dledger_end);
         let mut end = from;
         let mut rebuild = Rebuild::new(&from);
-        let dledgers = loop {
-            match scan.step(&end, &self.controls)? {
-                Step::Batch { batch, units, ours } => {
-                    self.ours |= ours;
-                    for raft_index in end.raft_index.0 + 1..batch.raft_index.0 {
-                        if let Some(control) = self.controls.get(&RaftIndex(raft_index)) {
-                            end.raft_index = control.raft_index;
-                            end.term = control.term;
-                            rebuild
-                                .batches
-                                .extend_from_slice(&control_unit(&end, control.kind).encode());
-                        }
-                    }
-                    let (first, count) = (end.index, batch.index - end.index);
-                    if batch.raft_index.0 > self.meta.dledger_end.index.0 && !import {
-                        let pos = batch.pos - units.iter().map(|u| u64::from(u.size)).sum::<u64>();
-                        let (chain, term) = (batch.chain, batch.term);
-                        let unit = BatchUnit {
-                            kind: Kind::Batch,
-                            count: count as u32,
-                            chain,
-                            term,
-                            first,
-                            pos,
-                        };
-                        rebuild.batches.extend_from_slice(&unit.encode());
-                    } else {
-                        rebuild.first_raft = batch.raft_index + 1;
-                    }
-                    for unit in units {
-                        rebuild.index.extend_from_slice(&unit.encode());
-                    }
-                    end = batch;
-                    if rebuild.index.len() >= REBUILD_BYTES {
-                        rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
-                    }
+        while let Step::Batch { batch, units, ours } = scan.step(&end, &self.controls)? {
+            self.ours |= ours;
+            for raft_index in end.raft_index.0 + 1..batch.raft_index.0 {
+                if let Some(control) = self.controls.get(&RaftIndex(raft_index)) {
+                    end.raft_index = control.raft_index;
+                    end.term = control.term;
+                    rebuild.batches.extend_from_slice(&control_unit(&end, control.kind).encode());
                 }
-                Step::DLedgers => break import::state(&*self.disk)?.found,
-                Step::End => break false,
             }
-        };
+            let (first, count) = (end.index, batch.index - end.index);
+            if batch.raft_index.0 > self.meta.dledger_end.index.0 && !import {
+                let pos = batch.pos - units.iter().map(|u| u64::from(u.size)).sum::<u64>();
+                let (chain, term) = (batch.chain, batch.term);
+                let unit =
+                    BatchUnit { kind: Kind::Batch, count: count as u32, chain, term, first, pos };
+                rebuild.batches.extend_from_slice(&unit.encode());
+            } else {
+                rebuild.first_raft = batch.raft_index + 1;
+            }
+            for unit in units {
+                rebuild.index.extend_from_slice(&unit.encode());
+            }
+            end = batch;
+            if rebuild.index.len() >= REBUILD_BYTES {
+                rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
+            }
+        }
+        let term = self.dledgers.found.then_some(self.dledgers.term);
+        let dledgers = if import { None } else { scan.dledgers_behind(&end, term)? };
         rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
         self.read += scan.bytes_read();
         Ok((end, dledgers))
@@ -346,13 +350,24 @@ impl Found {
     }
 
     /// DLedger wrote behind our records: all of it counts as DLedger's from here on.
-    fn take_over_again(mut self, mut store: MetaStore, birth: &Birth) -> Result<CommitLog> {
+    fn take_over_again(
+        mut self,
+        mut store: MetaStore,
+        birth: &Birth,
+        first: &Header,
+    ) -> Result<CommitLog> {
         let state = import::state(&*self.disk)?;
         warn!("DLedger wrote here since the last open: its end is noted anew");
         let raft_index = RaftIndex(self.meta.begin.index.0);
         let begin = Anchor { raft_index, term: 0, batch: raft_index, ..self.meta.begin };
         self.index.in_use(begin.index.0);
         let (end, _) = self.scan(begin, true)?;
+        if end.pos <= first.pos {
+            let (index, pos) = (end.index, first.pos);
+            let what =
+                format!("record {index} is not intact, and DLedger went on behind it at {pos}");
+            return Err(Error::corrupt(end.pos, what));
+        }
         self.refuse_far_hole(&end)?;
         let (term, vote) =
             (self.meta.term.max(import::raft_term(state.term)).max(end.term), self.meta.node);
@@ -588,6 +603,7 @@ fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
     if found.ours {
         return Err(Error::corrupt(begin.pos, "there are records of ours and no meta"));
     }
+    found.refuse_far_hole(&end)?;
     found.sync()?;
     let mut meta = meta_of(birth, begin);
     (meta.term, meta.vote) = (import::raft_term(state.term).max(end.term), birth.node);
