@@ -36,7 +36,7 @@ struct happening {
     dl_state now;
 };
 static struct happening happenings[10000];
-static int happened;
+static _Atomic int happened;
 
 static void on_event(void *user_data, uint32_t what, const dl_state *now) {
     CHECK(user_data == happenings && what != 0 && happened < 10000);
@@ -45,7 +45,7 @@ static void on_event(void *user_data, uint32_t what, const dl_state *now) {
     CHECK(now->committed.index <= now->end.index && now->committed.pos <= now->end.pos);
     CHECK(now->flushed.index <= now->end.index && now->flushed.pos <= now->end.pos);
     happenings[happened] = (struct happening){what, *now};
-    __atomic_add_fetch(&happened, 1, __ATOMIC_SEQ_CST);
+    happened++;
 }
 
 /* What the library's threads said: whether they run, and which one calls back. */
@@ -228,13 +228,13 @@ static void flushes(void) {
 
 /* ---- Prefix, positions, pins --------------------------------------------------------------------- */
 
-static int begins;
-static uint64_t begin_told;
+static _Atomic int begins;
+static _Atomic uint64_t begin_told;
 static void on_begin(void *user_data, uint32_t what, const dl_state *now) {
     (void)user_data;
     if (what & DL_EVENT_BEGIN) {
-        __atomic_store_n(&begin_told, now->begin.index, __ATOMIC_SEQ_CST);
-        __atomic_add_fetch(&begins, 1, __ATOMIC_SEQ_CST);
+        begin_told = now->begin.index;
+        begins++;
     }
 }
 

@@ -16,6 +16,7 @@ pub mod retention;
 pub mod scan;
 pub mod segment;
 pub mod truncate;
+mod walk;
 pub mod work;
 
 use std::collections::{BTreeMap, VecDeque};

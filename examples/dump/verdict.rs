@@ -133,18 +133,26 @@ impl Found {
         self.missing_tail()?;
         let from = if units_reach_durable(disk, &meta) { meta.durable } else { meta.begin };
         let mut scan = self.scan();
-        let Through { mut end, dledgers, .. } = through(&mut scan, from, &self.controls)?;
+        let Through { mut end, .. } = through(&mut scan, from, &self.controls)?;
         if let Some(cut) = meta.cut {
             // What lies behind it is on its way out; what lies before it must be there.
             if end.raft_index >= cut.raft_index || self.reaches(&mut end, &cut) {
                 return Ok(Verdict::Cut(cut));
             }
         }
-        if dledgers && import::state(disk)?.found {
+        let state = import::state(disk).unwrap_or_default();
+        let term = state.found.then_some(state.term);
+        if let Some(first) = scan.dledgers_behind(&end, term)? {
             let raft_index = RaftIndex(meta.begin.index.0);
             let begin = Anchor { raft_index, term: 0, batch: raft_index, ..meta.begin };
             let mut scan = Scan::new(self.segments.clone(), meta.segment_bytes, u64::MAX);
             let end = through(&mut scan, begin, &BTreeMap::new())?.end;
+            if end.pos <= first.pos {
+                let (index, pos) = (end.index, first.pos);
+                let what =
+                    format!("record {index} is not intact, and DLedger went on behind it at {pos}");
+                return Err(Error::corrupt(end.pos, what));
+            }
             refuse_far_hole(&mut scan, &end, meta.unsynced_max)?;
             return Ok(Verdict::Import(end, "DLedger wrote behind our records"));
         }
@@ -219,8 +227,6 @@ struct Through {
     end: Anchor,
     /// Records of ours were among them.
     ours: bool,
-    /// Records of DLedger's follow that are not noted.
-    dledgers: bool,
 }
 
 fn through(
@@ -228,14 +234,13 @@ fn through(
     from: Anchor,
     controls: &BTreeMap<RaftIndex, ControlEntry>,
 ) -> Result<Through> {
-    let mut found = Through { end: from, ours: false, dledgers: false };
+    let mut found = Through { end: from, ours: false };
     loop {
         match scan.step(&found.end, controls)? {
             Step::Batch { batch, ours, .. } => {
                 found.end = batch;
                 found.ours |= ours;
             }
-            Step::DLedgers => return Ok(Through { dledgers: true, ..found }),
             Step::End => return Ok(found),
         }
     }

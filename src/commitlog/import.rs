@@ -1,7 +1,8 @@
 //! Opening a directory that DLedger wrote. Its records have no checksums and no batches: below the
 //! noted end a Raft term is the header's term + 1 and a Raft index the record's index + 1 (the
-//! engine answers term 0 for what it does not have, and DLedger's terms begin at 0). Nothing is
-//! changed in place, so going back stays possible until the first append.
+//! engine answers term 0 for what it does not have, and DLedger's terms begin at 0). No record is
+//! changed, so going back stays possible. Behind DLedger's end an open leaves zeros, as behind any:
+//! what it cut and wrote over is still there, and could become records again.
 //!
 //! State files (`MemberState`, `DLedgerMmapFileStore`): Java properties beside `data/`, `currterm`
 //! (`currTerm`, `voteLeader`) and `checkpoint` (`endIndex`, `committedIndex`; 0.3 line only).

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::commitlog::record::{u32_at, u64_at};
+use crate::commitlog::record::{Header, u32_at, u64_at};
 use crate::disk::{Disk, File, Map, data_ranges};
 use crate::error::{Error, Result};
 use crate::types::{Index, RaftIndex};
@@ -32,6 +32,17 @@ pub struct IndexUnit {
 }
 
 impl IndexUnit {
+    /// The unit of a record.
+    pub fn of(header: &Header) -> IndexUnit {
+        let Header { magic, size, index, term, pos, .. } = *header;
+        IndexUnit { magic, pos, size, index, term }
+    }
+
+    /// The first byte behind the record.
+    pub fn end(&self) -> u64 {
+        self.pos.saturating_add(u64::from(self.size))
+    }
+
     /// Reads a unit; `None` where nothing was written.
     pub fn decode(bytes: &[u8; UNIT as usize]) -> Option<IndexUnit> {
         let unit = IndexUnit {

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use crate::commitlog::index::IndexUnit;
 use crate::commitlog::record::{self, HEADER, Header, MAGIC_NOOP};
 use crate::commitlog::segment::{Segment, Shelf};
+use crate::commitlog::walk;
 use crate::error::{Error, Result, Status};
 use crate::types::{Anchor, Index, Mark};
 
@@ -75,22 +76,24 @@ impl Reader {
         self.shelf.load().segment(pos).cloned().ok_or(Status::Compacted)
     }
 
-    /// The record at a committed index. A unit that is damaged costs nothing while the one before
-    /// it says where the record begins.
+    /// The record at a committed index. A unit that is damaged costs a walk from a record before
+    /// it, and is made again.
     pub fn place(&self, index: Index) -> Result<Place> {
         let shelf = self.shelf.load();
-        let by_unit = match unit_of(&shelf, index).map(|unit| place_at(&shelf, unit.pos, index)) {
-            Some(Ok(place)) => return Ok(place),
-            other => other.and_then(Result::err),
+        let by_unit = match unit_of(&shelf, index) {
+            Some(unit) => match place_at(&shelf, unit.pos, index) {
+                Ok(place) if unit == IndexUnit::of(&place.header) => return Ok(place),
+                other => Some(other),
+            },
+            None => None,
         };
-        let before = index.0.checked_sub(1).and_then(|before| unit_of(&shelf, Index(before)));
-        if let Some(place) = before.and_then(|unit| place_behind(&shelf, &unit, index)) {
+        if let Some(place) = walk::to(&shelf, index, self.dledger_end) {
             return Ok(place);
         }
         // Purged since the caller looked, or nothing tells where it is.
         let there = shelf.index.get(index.0).is_some();
-        Err(by_unit
-            .unwrap_or_else(|| if there { no_unit(index) } else { Status::Compacted.into() }))
+        let lost = || if there { no_unit(index) } else { Status::Compacted.into() };
+        by_unit.unwrap_or_else(|| Err(lost()))
     }
 
     /// The header of the record that follows at `pos` in the same segment. `index` is its index.
@@ -132,6 +135,9 @@ impl Reader {
 
     /// The bytes where the header of a record lies, damaged or not.
     fn raw_header(&self, index: Index) -> Option<[u8; HEADER]> {
+        if let Ok(place) = self.place(index) {
+            return Some(place.header.encode());
+        }
         let shelf = self.shelf.load();
         let unit = unit_of(&shelf, index)?;
         let segment = shelf.segment(unit.pos)?;
@@ -143,23 +149,35 @@ impl Reader {
     pub fn index_at(&self, pos: u64, bounds: &Bounds) -> std::result::Result<Index, Status> {
         bounds.check_pos(pos)?;
         let shelf = self.shelf.load();
-        let end_of = |index: u64| {
-            let unit = shelf.index.get(index)?;
-            let unit = IndexUnit::decode(&unit)?;
-            Some(unit.pos + u64::from(unit.size))
-        };
-        // The first record that ends behind `pos`.
-        let (mut low, mut high) = (bounds.begin.index.0, bounds.committed.index.0);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match end_of(middle) {
-                Some(end) if end <= pos => low = middle + 1,
-                Some(_) => high = middle,
-                None => return Err(Status::Corrupt),
-            }
+        let by_units = first_behind(pos, bounds, |index| Some(unit_of(&shelf, index)?.end()));
+        if let Some(index) = by_units.filter(|&index| self.has(index, pos, bounds)) {
+            return Ok(index);
         }
-        if low < bounds.committed.index.0 { Ok(Index(low)) } else { Err(Status::NotCommitted) }
+        // A unit on the way is damaged: asked for by place, it is made again.
+        let by_records =
+            first_behind(pos, bounds, |index| Some(self.place(index).ok()?.header.end()));
+        by_records.ok_or(Status::Corrupt)
     }
+
+    /// Whether a record has the byte at `pos`, or is the first behind the blank that has it.
+    fn has(&self, index: Index, pos: u64, bounds: &Bounds) -> bool {
+        let place = |index| self.place(index).map(|place| place.header);
+        let ends_before = |index| place(index).is_ok_and(|header| header.end() <= pos);
+        let begins = |header: &Header| {
+            header.pos <= pos || index == bounds.begin.index || ends_before(index - 1)
+        };
+        place(index).is_ok_and(|header| pos < header.end() && begins(&header))
+    }
+}
+
+/// The first committed record that ends behind `pos`, by halves; `end_of` tells where one ends.
+fn first_behind(pos: u64, bounds: &Bounds, end_of: impl Fn(Index) -> Option<u64>) -> Option<Index> {
+    let (mut low, mut high) = (bounds.begin.index.0, bounds.committed.index.0);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if end_of(Index(middle))? <= pos { low = middle + 1 } else { high = middle }
+    }
+    Some(Index(low))
 }
 
 /// Whether reads step over it: a no-op of DLedger's.
@@ -167,12 +185,12 @@ pub fn is_stepped_over(header: &Header) -> bool {
     header.magic == MAGIC_NOOP
 }
 
-fn unit_of(shelf: &Shelf, index: Index) -> Option<IndexUnit> {
+pub(super) fn unit_of(shelf: &Shelf, index: Index) -> Option<IndexUnit> {
     IndexUnit::decode(&shelf.index.get(index.0)?).filter(|unit| unit.index == index)
 }
 
-/// The record that begins at `pos`.
-fn place_at(shelf: &Shelf, pos: u64, index: Index) -> Result<Place> {
+/// The record that begins at `pos`, by its header's shape.
+pub(super) fn place_at(shelf: &Shelf, pos: u64, index: Index) -> Result<Place> {
     let Some(segment) = shelf.segment(pos).cloned() else {
         // Its segment may have been purged since the caller looked; none is there before its time.
         let purged = shelf.segments.first().is_none_or(|first| pos < first.pos);
@@ -180,13 +198,6 @@ fn place_at(shelf: &Shelf, pos: u64, index: Index) -> Result<Place> {
     };
     let header = header_at(&segment, pos, index)?;
     Ok(Place { segment, header })
-}
-
-/// The record that follows the one of a unit: right behind it, or at the next segment's beginning.
-fn place_behind(shelf: &Shelf, before: &IndexUnit, index: Index) -> Option<Place> {
-    let next = shelf.segment(before.pos)?.end();
-    let end = before.pos.saturating_add(u64::from(before.size));
-    [end, next].into_iter().find_map(|pos| place_at(shelf, pos, index).ok())
 }
 
 fn no_unit(index: Index) -> Error {

@@ -14,19 +14,25 @@
 //! | an incomplete batch, or its control entries missing; records within `unsynced.max` behind | torn: cut |
 //! | a hole with a record farther behind | damage |
 //! | control entries behind the end that do not follow it | cut |
-//! | derived units short or different, or a rewrite that did not end | rewritten |
+//! | derived units short below the bound or behind it, the last batch unit different, or a rewrite that did not end | rewritten |
 //! | committed above the end | damage |
-//! | DLedger's records behind ours | imported again with ours, the noted end moves |
+//! | DLedger's records behind ours | imported again with ours, the noted end moves; damage where one of ours before them is not intact |
+//! | behind DLedger's end: what it cut (older terms), or a record within `unsynced.max` | stale, torn: cut |
+//! | behind DLedger's end: a record farther behind, of no older term | damage |
+
+mod units;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use self::units::{REBUILD_BYTES, Rebuild};
 use crate::commitlog::control::{Control, ControlEntry, ControlKind};
-use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, Units, batch_slot};
+use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, Units};
 use crate::commitlog::meta::{Meta, MetaStore};
 use crate::commitlog::read::Reader;
+use crate::commitlog::record::Header;
 use crate::commitlog::scan::{Scan, Step};
 use crate::commitlog::segment::{self, Segment, Shelf};
 use crate::commitlog::{Birth, CommitLog, control_unit, import, work};
@@ -68,6 +74,8 @@ struct Found {
     read: u64,
     /// Whether a scan met records of ours.
     ours: bool,
+    /// What DLedger's state files say.
+    dledgers: import::State,
 }
 
 impl Found {
@@ -81,8 +89,12 @@ impl Found {
         let batches = Units::open(&*disk, "batches", meta.index_bytes, meta.begin.raft_index.0)?;
         remove_spares(&*disk)?;
         let controls = controls.into_iter().map(|c| (c.raft_index, c)).collect();
+        // Beside a log of ours a state file that cannot be read tells nothing, and costs nothing.
+        let dledgers = import::state(&*disk).unwrap_or_default();
         let (read, ours) = (0, false);
-        Ok(Found { disk, meta, control, controls, segments, index, batches, read, ours })
+        let found =
+            Found { disk, meta, control, controls, segments, index, batches, read, ours, dledgers };
+        Ok(found)
     }
 
     fn recover(mut self, store: MetaStore, birth: &Birth) -> Result<CommitLog> {
@@ -96,13 +108,18 @@ impl Found {
         }
         let clamped = self.missing_tail(birth)?;
         let rebuilds = clamped || !self.units_reach_durable()?;
-        let from = if rebuilds { self.begin_rebuild()? } else { self.meta.durable };
+        let from = if rebuilds {
+            self.begin_rebuild()?
+        } else {
+            self.mend_last_unit()?;
+            self.meta.durable
+        };
         let durable = if clamped { self.meta.begin } else { self.meta.durable };
         self.index.in_use(from.index.0);
         self.batches.in_use(from.raft_index.0);
         let (mut end, dledgers) = self.scan(from, false)?;
-        if dledgers {
-            return self.take_over_again(store, birth);
+        if let Some(first) = dledgers {
+            return self.take_over_again(store, birth, &first);
         }
         end = self.trailing_controls(end)?;
         if end.raft_index < durable.raft_index {
@@ -135,6 +152,8 @@ impl Found {
         birth: &Birth,
     ) -> Result<CommitLog> {
         let durable = self.meta.durable;
+        let state = self.dledgers;
+        let least_term = if state.found { import::raft_term(state.term) } else { 0 };
         if grew {
             rewrite(&self.segments, durable.pos, end.pos)?;
         }
@@ -163,6 +182,7 @@ impl Found {
         }
         let control_end = log.control.end();
         if grew
+            || log.meta.term < least_term
             || log.meta.unsynced_max != birth.unsynced_max
             || log.meta.control_end != control_end
         {
@@ -172,6 +192,10 @@ impl Found {
                 }
                 meta.control_end = control_end;
                 meta.unsynced_max = birth.unsynced_max;
+                // DLedger was here since, if only to vote: no term of ours is one of its own.
+                if meta.term < least_term {
+                    (meta.term, meta.vote) = (least_term, birth.node);
+                }
             })?;
         }
         log.allocate_now(birth.disk_full_ppm)?;
@@ -179,78 +203,42 @@ impl Found {
         Ok(log)
     }
 
-    /// Notes that units below the durable bound are being made again: until all of them are on disk
-    /// none is believed, wherever a crash leaves the last. Answers where to scan from.
-    fn begin_rebuild(&self) -> Result<Anchor> {
-        warn!("units are missing below the durable bound: making them again from the data");
-        let failed = |e| Error::io(REBUILD_NOTE, e);
-        if !self.rebuild_is_noted()? {
-            self.disk.create(REBUILD_NOTE, 0).map_err(failed)?;
-        }
-        self.disk.sync_dir("").map_err(failed)?;
-        Ok(self.meta.begin)
-    }
-
-    fn end_rebuild(&self) -> Result<()> {
-        let failed = |e| Error::io(REBUILD_NOTE, e);
-        self.sync_units()?;
-        self.disk.remove(REBUILD_NOTE).map_err(failed)?;
-        self.disk.sync_dir("").map_err(failed)
-    }
-
-    fn rebuild_is_noted(&self) -> Result<bool> {
-        let names = self.disk.list("").map_err(|e| Error::io("the directory", e))?;
-        Ok(names.iter().any(|(name, _)| name == REBUILD_NOTE))
-    }
-
     /// Reads batches from an anchor on, writes the units that they derive, and returns the anchor
-    /// behind the last whole one; and whether DLedger's records follow that are not noted.
-    fn scan(&mut self, from: Anchor, import: bool) -> Result<(Anchor, bool)> {
+    /// behind the last whole one; and DLedger's first record behind it that is not noted.
+    fn scan(&mut self, from: Anchor, import: bool) -> Result<(Anchor, Option<Header>)> {
         let dledger_end = if import { u64::MAX } else { self.meta.dledger_end.pos };
         let mut scan = Scan::new(self.segments.clone(), self.meta.segment_bytes, dledger_end);
         let mut end = from;
         let mut rebuild = Rebuild::new(&from);
-        let dledgers = loop {
-            match scan.step(&end, &self.controls)? {
-                Step::Batch { batch, units, ours } => {
-                    self.ours |= ours;
-                    for raft_index in end.raft_index.0 + 1..batch.raft_index.0 {
-                        if let Some(control) = self.controls.get(&RaftIndex(raft_index)) {
-                            end.raft_index = control.raft_index;
-                            end.term = control.term;
-                            rebuild
-                                .batches
-                                .extend_from_slice(&control_unit(&end, control.kind).encode());
-                        }
-                    }
-                    let (first, count) = (end.index, batch.index - end.index);
-                    if batch.raft_index.0 > self.meta.dledger_end.index.0 && !import {
-                        let pos = batch.pos - units.iter().map(|u| u64::from(u.size)).sum::<u64>();
-                        let (chain, term) = (batch.chain, batch.term);
-                        let unit = BatchUnit {
-                            kind: Kind::Batch,
-                            count: count as u32,
-                            chain,
-                            term,
-                            first,
-                            pos,
-                        };
-                        rebuild.batches.extend_from_slice(&unit.encode());
-                    } else {
-                        rebuild.first_raft = batch.raft_index + 1;
-                    }
-                    for unit in units {
-                        rebuild.index.extend_from_slice(&unit.encode());
-                    }
-                    end = batch;
-                    if rebuild.index.len() >= REBUILD_BYTES {
-                        rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
-                    }
+        while let Step::Batch { batch, units, ours } = scan.step(&end, &self.controls)? {
+            self.ours |= ours;
+            for raft_index in end.raft_index.0 + 1..batch.raft_index.0 {
+                if let Some(control) = self.controls.get(&RaftIndex(raft_index)) {
+                    end.raft_index = control.raft_index;
+                    end.term = control.term;
+                    rebuild.batches.extend_from_slice(&control_unit(&end, control.kind).encode());
                 }
-                Step::DLedgers => break import::state(&*self.disk)?.found,
-                Step::End => break false,
             }
-        };
+            let (first, count) = (end.index, batch.index - end.index);
+            if batch.raft_index.0 > self.meta.dledger_end.index.0 && !import {
+                let pos = batch.pos - units.iter().map(|u| u64::from(u.size)).sum::<u64>();
+                let (chain, term) = (batch.chain, batch.term);
+                let unit =
+                    BatchUnit { kind: Kind::Batch, count: count as u32, chain, term, first, pos };
+                rebuild.batches.extend_from_slice(&unit.encode());
+            } else {
+                rebuild.first_raft = batch.raft_index + 1;
+            }
+            for unit in units {
+                rebuild.index.extend_from_slice(&unit.encode());
+            }
+            end = batch;
+            if rebuild.index.len() >= REBUILD_BYTES {
+                rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
+            }
+        }
+        let term = self.dledgers.found.then_some(self.dledgers.term);
+        let dledgers = if import { None } else { scan.dledgers_behind(&end, term)? };
         rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
         self.read += scan.bytes_read();
         Ok((end, dledgers))
@@ -325,25 +313,6 @@ impl Found {
         ))
     }
 
-    /// Whether the derived files are there up to the durable bound, by their last unit.
-    fn units_reach_durable(&self) -> Result<bool> {
-        if self.rebuild_is_noted()? {
-            return Ok(false);
-        }
-        let (begin, durable) = (self.meta.begin, self.meta.durable);
-        let index = durable.index == begin.index
-            || [begin.index.0, durable.index.0 - 1].iter().all(|&at| {
-                let unit = self.index.get(at).and_then(|u| IndexUnit::decode(&u));
-                unit.is_some_and(|u| u.index.0 == at)
-            });
-        let noted = RaftIndex(self.meta.dledger_end.index.0).max(begin.raft_index);
-        let batches = durable.raft_index <= noted
-            || [noted + 1, durable.raft_index].iter().all(|&at| {
-                self.batches.get(batch_slot(at)).is_some_and(|u| BatchUnit::decode(&u).is_some())
-            });
-        Ok(index && batches)
-    }
-
     fn into_log(self, store: MetaStore, end: Anchor, plants: Plants) -> CommitLog {
         let shelf = Shelf { segments: self.segments.clone(), index: self.index.clone() };
         let memberships = self
@@ -381,13 +350,24 @@ impl Found {
     }
 
     /// DLedger wrote behind our records: all of it counts as DLedger's from here on.
-    fn take_over_again(mut self, mut store: MetaStore, birth: &Birth) -> Result<CommitLog> {
+    fn take_over_again(
+        mut self,
+        mut store: MetaStore,
+        birth: &Birth,
+        first: &Header,
+    ) -> Result<CommitLog> {
         let state = import::state(&*self.disk)?;
         warn!("DLedger wrote here since the last open: its end is noted anew");
         let raft_index = RaftIndex(self.meta.begin.index.0);
         let begin = Anchor { raft_index, term: 0, batch: raft_index, ..self.meta.begin };
         self.index.in_use(begin.index.0);
         let (end, _) = self.scan(begin, true)?;
+        if end.pos <= first.pos {
+            let (index, pos) = (end.index, first.pos);
+            let what =
+                format!("record {index} is not intact, and DLedger went on behind it at {pos}");
+            return Err(Error::corrupt(end.pos, what));
+        }
         self.refuse_far_hole(&end)?;
         let (term, vote) =
             (self.meta.term.max(import::raft_term(state.term)).max(end.term), self.meta.node);
@@ -437,42 +417,6 @@ impl Found {
         let unit = self.index.get(committed.0).and_then(|u| IndexUnit::decode(&u));
         unit.map_or(*begin, |unit| import::anchor_behind(&unit))
     }
-}
-
-/// Units that a scan derives, on their way to the files.
-struct Rebuild {
-    first_index: u64,
-    first_raft: RaftIndex,
-    index: Vec<u8>,
-    batches: Vec<u8>,
-}
-
-impl Rebuild {
-    fn new(from: &Anchor) -> Rebuild {
-        let (first_index, first_raft) = (from.index.0, from.raft_index + 1);
-        Rebuild { first_index, first_raft, index: Vec::new(), batches: Vec::new() }
-    }
-
-    fn write(&mut self, disk: &dyn Disk, index: &mut Units, batches: &mut Units) -> Result<()> {
-        put(disk, index, self.first_index, &self.index)?;
-        put(disk, batches, batch_slot(self.first_raft), &self.batches)?;
-        self.first_index += self.index.len() as u64 / UNIT;
-        self.first_raft = self.first_raft + self.batches.len() as u64 / UNIT;
-        self.index.clear();
-        self.batches.clear();
-        Ok(())
-    }
-}
-
-/// Writes units, allocating what they need. Also where they look right already: after a failed sync
-/// the page cache may hold as clean what no disk has.
-fn put(disk: &dyn Disk, units: &mut Units, slot: u64, bytes: &[u8]) -> Result<()> {
-    let end = slot + bytes.len() as u64 / UNIT;
-    while let Some(allocation) = units.allocation(end, 32 << 10) {
-        let (file, range) = allocation.run(disk)?;
-        units.allocated_now(file, range);
-    }
-    if bytes.is_empty() { Ok(()) } else { units.write(slot, bytes) }
 }
 
 /// Writes what lies in `from..to` once more, so that the next sync puts it on disk: after a failed
@@ -659,6 +603,7 @@ fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
     if found.ours {
         return Err(Error::corrupt(begin.pos, "there are records of ours and no meta"));
     }
+    found.refuse_far_hole(&end)?;
     found.sync()?;
     let mut meta = meta_of(birth, begin);
     (meta.term, meta.vote) = (import::raft_term(state.term).max(end.term), birth.node);
@@ -669,8 +614,3 @@ fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
     let store = MetaStore::create(&*disk, &meta)?;
     Found::of(disk, meta)?.recover(store, birth)
 }
-
-/// There while units below the durable bound are made again.
-const REBUILD_NOTE: &str = "rebuild";
-/// Bytes of derived units to keep before they are written.
-const REBUILD_BYTES: usize = 1 << 20;

@@ -9,7 +9,7 @@ use crate::commitlog::control::ControlEntry;
 use crate::commitlog::import;
 use crate::commitlog::index::IndexUnit;
 use crate::commitlog::record::{
-    self, CONTROLS_MANY, HEADER, Header, MAGIC, MAGIC_BLANK, MAGIC_NOOP, MIN_BLANK, segment_end,
+    self, CONTROLS_MANY, HEADER, Header, MAGIC, MAGIC_BLANK, MIN_BLANK, segment_end,
 };
 use crate::commitlog::segment::{self, Segment};
 use crate::disk::data_ranges;
@@ -38,8 +38,6 @@ pub enum Step {
         /// Whether it has checksums: DLedger's have none.
         ours: bool,
     },
-    /// A record of DLedger's above its noted end.
-    DLedgers,
     /// Nothing that is whole.
     End,
 }
@@ -68,11 +66,8 @@ impl Scan {
         let dledger_end = self.dledger_end;
         loop {
             let Some((header, bytes)) = self.record(pos, index)? else { return Ok(Step::End) };
-            if first.is_none()
-                && header.is_dledgers()
-                && let Some(step) = dledgers_step(at, &header, dledger_end)
-            {
-                return Ok(step);
+            if first.is_none() && pos < dledger_end && header.is_dledgers() {
+                return Ok(batch_of_one(at, &header));
             }
             let body = bytes.get(HEADER..).unwrap_or_default();
             let next = record::chain_crc(chain, &header.encode());
@@ -94,7 +89,7 @@ impl Scan {
                 return Ok(Step::End);
             }
             chain = next;
-            units.push(unit_of(&header));
+            units.push(IndexUnit::of(&header));
             pos = header.end();
             index = index + 1;
             let follow = header.follow;
@@ -111,25 +106,45 @@ impl Scan {
         }
     }
 
+    /// DLedger's first record behind an anchor: DLedger went on behind what it took for records, ours
+    /// among them, whole batches or not. Its own are framed as ever (dense indexes, each at its own
+    /// place, terms that never fall) and have no checksums. `term` is what DLedger's state file says:
+    /// no record of ours has a term so low.
+    pub fn dledgers_behind(&mut self, at: &Anchor, term: Option<u64>) -> Result<Option<Header>> {
+        let (mut pos, mut index, mut least) = (at.pos, at.index, at.term.saturating_sub(1));
+        loop {
+            let Some(next) = self.after_blank(pos)? else { return Ok(None) };
+            let Some((header, _)) = self.record(next, index)? else { return Ok(None) };
+            if header.term < least {
+                return Ok(None);
+            }
+            let proven = !may_be_torn(&header) || term.is_some_and(|term| header.term <= term);
+            if header.is_dledgers() && proven {
+                return Ok(Some(header));
+            }
+            (pos, index, least) = (header.end(), index + 1, header.term);
+        }
+    }
+
     /// The first whole record that begins `distance` bytes or more behind a hole at `end`. Where
     /// the hole's own segment has none, the distance counts from the next one: the blank between
     /// was never written.
     pub fn record_behind(&mut self, end: &Anchor, distance: u64) -> Result<Option<u64>> {
         let here = segment_end(end.pos, self.segment_bytes);
-        if let Some(pos) = self.find_record(end.pos, here, end.index)? {
+        if let Some(pos) = self.find_record(end.pos, here, end)? {
             let far = end.pos.saturating_add(distance);
             if pos >= far {
                 return Ok(Some(pos));
             }
             let last = self.segments.last().map_or(here, |s| s.end());
-            return self.find_record(far.max(pos + 1), last, end.index);
+            return self.find_record(far.max(pos + 1), last, end);
         }
         let last = self.segments.last().map_or(here, |s| s.end());
-        self.find_record(here.saturating_add(distance), last, end.index)
+        self.find_record(here.saturating_add(distance), last, end)
     }
 
-    /// The first whole record in `from..to` with an index above `after`, wherever it begins.
-    fn find_record(&mut self, from: u64, to: u64, after: Index) -> Result<Option<u64>> {
+    /// The first whole record in `from..to` that may belong behind `after`, wherever it begins.
+    fn find_record(&mut self, from: u64, to: u64, after: &Anchor) -> Result<Option<u64>> {
         let mut pos = from;
         while pos < to {
             let Some(segment) = segment::find(&self.segments, pos).cloned() else {
@@ -155,7 +170,7 @@ impl Scan {
         &mut self,
         range: Range<u64>,
         segment_end: u64,
-        after: Index,
+        after: &Anchor,
     ) -> Result<Option<u64>> {
         let mut pos = range.start;
         while pos < range.end {
@@ -165,7 +180,12 @@ impl Scan {
             for hit in hits {
                 if let Some((header, bytes)) = self.whole_record(hit)? {
                     let crc = record::body_crc(bytes.get(HEADER..).unwrap_or_default());
-                    if header.index > after && !header.is_dledgers() && crc == header.body_crc {
+                    // What DLedger cut and wrote over has older terms: its bytes stay behind its end.
+                    let current = match header.is_dledgers() {
+                        true => header.term >= after.term.saturating_sub(1),
+                        false => crc == header.body_crc,
+                    };
+                    if header.index > after.index && current {
                         return Ok(Some(hit));
                     }
                 }
@@ -257,37 +277,31 @@ fn raft_index_of(
     (raft_index > at.raft_index && there).then_some(raft_index)
 }
 
-/// DLedger's record: a batch of its own below the noted end, a reason to look again above it.
-/// Above, an empty body is not enough: a torn header of ours can look like one.
-fn dledgers_step(at: &Anchor, header: &Header, dledger_end: u64) -> Option<Step> {
-    if header.pos < dledger_end {
-        let unit = unit_of(header);
-        let batch = import::anchor_behind(&unit);
-        let units = vec![unit];
-        return (batch.term >= at.term).then_some(Step::Batch { batch, units, ours: false });
-    }
-    (header.body_len > 0 || header.magic == MAGIC_NOOP).then_some(Step::DLedgers)
+/// DLedger's record below the noted end: a batch of its own.
+fn batch_of_one(at: &Anchor, header: &Header) -> Step {
+    let unit = IndexUnit::of(header);
+    let batch = import::anchor_behind(&unit);
+    let units = vec![unit];
+    if batch.term >= at.term { Step::Batch { batch, units, ours: false } } else { Step::End }
+}
+
+/// Whether a record that looks like DLedger's could be a torn one of ours. Only the checksums may be
+/// missing, so that its header lay in two sectors, and it has no body: the body's length stands
+/// behind the checksums.
+fn may_be_torn(header: &Header) -> bool {
+    let two_sectors = header.pos % SECTOR + HEADER as u64 > SECTOR;
+    header.magic == MAGIC && header.body_len == 0 && two_sectors
 }
 
 /// A record of ours below DLedger's noted end: DLedger went on behind it, and it counts as one of
 /// DLedger's since, a batch of its own. Its checksums hold as ever.
 fn taken_over(at: &Anchor, header: &Header, intact: bool) -> Step {
-    let unit = unit_of(header);
+    let unit = IndexUnit::of(header);
     let batch = Anchor { chain: header.chain_crc, ..import::anchor_behind(&unit) };
     if intact && batch.term >= at.term {
         Step::Batch { batch, units: vec![unit], ours: true }
     } else {
         Step::End
-    }
-}
-
-fn unit_of(header: &Header) -> IndexUnit {
-    IndexUnit {
-        magic: header.magic,
-        pos: header.pos,
-        size: header.size,
-        index: header.index,
-        term: header.term,
     }
 }
 
@@ -304,3 +318,5 @@ fn candidates(window: &[u8], pos: u64) -> impl Iterator<Item = u64> + '_ {
 
 /// Bytes to read at a time.
 const WINDOW: u64 = 128 << 10;
+/// What a disk writes as a whole.
+const SECTOR: u64 = 512;
