@@ -10,8 +10,10 @@ pub mod import;
 pub mod index;
 pub mod meta;
 pub mod read;
+pub mod received;
 pub mod record;
 pub mod recover;
+pub mod reset;
 pub mod retention;
 pub mod scan;
 pub mod segment;
@@ -300,6 +302,16 @@ impl CommitLog {
         let unit = self.batch_unit(raft_index)?;
         let content = self.memberships.get(&raft_index).map_or(&[][..], |c| c);
         Some((unit.kind, unit.term, content))
+    }
+
+    /// How many records a batch in `begin..=end` has, and the position of the first.
+    pub fn batch(&self, raft_index: RaftIndex) -> Option<(u32, u64)> {
+        if raft_index.0 <= self.meta.dledger_end.index.0 {
+            let unit = IndexUnit::decode(&self.index.get(raft_index.0 - 1)?)?;
+            return Some((1, unit.pos));
+        }
+        let unit = self.batch_unit(raft_index).filter(|unit| unit.kind == Kind::Batch)?;
+        Some((unit.count, unit.pos))
     }
 
     fn batch_unit(&self, raft_index: RaftIndex) -> Option<BatchUnit> {

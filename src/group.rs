@@ -29,6 +29,7 @@ pub use waiters::{Completion, Token};
 
 use crate::commitlog::meta::{Member, MemberSet};
 use crate::commitlog::{Birth, CommitLog};
+use crate::consensus::core::Pace;
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::error::{Error, Result, Status};
@@ -122,8 +123,23 @@ pub fn open_parts(
     shared.metrics.recovery_read.store(log.recovery_read(), Ordering::Relaxed);
     let shared = Arc::new(shared);
     let helper = helper(&shared)?;
-    let driver = Driver::new(shared.clone(), log, helper, plants, options.unsynced_max)?;
+    let pace = pace(options, incarnation ^ birth.node);
+    let driver = Driver::new(shared.clone(), log, helper, plants, options.unsynced_max, pace)?;
     Ok(Parts { shared, driver })
+}
+
+/// Election timeouts are drawn between half of `election.timeout` and all of it.
+fn pace(options: &Options, seed: u64) -> Pace {
+    let tick = (options.heartbeat_interval / TICKS_PER_HEARTBEAT).clamp(LEAST_TICK, MOST_TICK);
+    let ticks = |time: Duration| (time.as_nanos() / tick.as_nanos()).max(1) as usize;
+    let heartbeat_ticks = ticks(options.heartbeat_interval);
+    Pace {
+        tick_ns: clock::nanos(tick),
+        election_ticks: ticks(options.election_timeout / 2).max(heartbeat_ticks + 1),
+        heartbeat_ticks,
+        message_bytes: MESSAGE_BYTES,
+        seed,
+    }
 }
 
 impl Group {
@@ -501,3 +517,10 @@ const STOP_LOOK: Duration = Duration::from_millis(1);
 const LAST_SYNC: Duration = Duration::from_millis(500);
 /// How often a wait looks whether the log was stopped.
 const WAIT_LOOK: Duration = Duration::from_millis(20);
+
+/// Ticks are finer than heartbeats, so that election timeouts differ.
+const TICKS_PER_HEARTBEAT: u32 = 5;
+const LEAST_TICK: Duration = Duration::from_millis(1);
+const MOST_TICK: Duration = Duration::from_millis(20);
+/// Most bytes of records in one message of several batches: no heartbeat waits longer behind it.
+const MESSAGE_BYTES: u64 = 256 << 10;

@@ -272,6 +272,13 @@ impl Units {
         paths
     }
 
+    /// Forgets all files; the next unit will be `slot`. Returns their paths, to remove.
+    pub fn begin_anew(&mut self, slot: u64) -> Vec<String> {
+        self.allocated = self.floor(slot);
+        let files = std::mem::take(&mut self.files);
+        files.iter().map(|file| self.path(file.first)).collect()
+    }
+
     fn file_of(&self, slot: u64) -> Option<&UnitFile> {
         let base = self.files.first()?.first;
         self.files.get((slot.checked_sub(base)? / self.units_per_file) as usize)

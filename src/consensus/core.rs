@@ -1,33 +1,67 @@
-//! The engine, sans-IO. The caller's duties, in order: after any verb ask [`Core::output`]; write
-//! what it holds (vote first, then entries) and call [`Core::written`], no other verb in between;
-//! make what was written durable as far as the promise asks, one sync for many outputs; then call
-//! [`Core::persisted`], and look at [`Core::committed`].
+//! The engine, sans-IO. The caller's duties, in order: after any verb ask [`Core::output`] until it
+//! has none; do what it holds (vote first, then the reset, the cut, the entries) and call
+//! [`Core::written`], no other verb in between; send what that returns, the replies of it only when
+//! all that was written is durable as far as the promise asks; then call [`Core::persisted`].
+//! Before [`Core::tick`], and before a message that may make this member leader, everything
+//! written must be persisted.
 
-use bytes::Bytes;
-use raft::eraftpb::{Entry, EntryType, Message, MessageType};
-use raft::{Config, RawNode, Ready, StateRole};
+use raft::eraftpb::{Entry, Message as RaftMessage, MessageType};
+use raft::{Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
 
-use crate::commitlog::CommitLog;
 use crate::commitlog::control::{ControlEntry, ControlKind};
+use crate::commitlog::meta::MemberSet;
+use crate::commitlog::{Batch, CommitLog};
+use crate::consensus::admit::{Refused, View, admit, context_bytes, context_number};
 use crate::consensus::logger::logger;
-use crate::consensus::storage::{BATCH, LogStorage};
+use crate::consensus::members::{self, Change};
+use crate::consensus::send::{self, Outgoing};
+use crate::consensus::storage::{LogStorage, Thin, batch_entry, membership_entry, thin};
 use crate::error::{Error, Result};
-use crate::types::RaftIndex;
+use crate::types::{Anchor, RaftIndex};
+use crate::wire::Message;
+
+/// How the engine counts time, and what it draws from.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Length of a tick, in nanoseconds.
+    pub tick_ns: u64,
+    /// Ticks without a leader before a campaign, at least; at most twice as many.
+    pub election_ticks: usize,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Most bytes of records in one message of several batches.
+    pub message_bytes: u64,
+    /// Where the generator of election timeouts begins.
+    pub seed: u64,
+}
 
 /// One member's part in the agreement.
 pub struct Core {
     node: RawNode<LogStorage>,
+    pace: Pace,
+    random: fastrand::Rng,
     /// The number of the last output that was written.
     written: u64,
+    /// What the message that was stepped last brought.
+    received: Vec<Batch>,
+    reset: Option<(Anchor, MemberSet)>,
 }
 
-/// What the engine wants written.
+/// What the engine wants done.
 pub struct Output {
     ready: Ready,
     /// Term and vote, if they changed: durable before anything else.
     pub vote: Option<(u64, u64)>,
+    /// Begin anew here: the log ends before the leader's begins.
+    pub reset: Option<(Anchor, MemberSet)>,
+    /// Drop what lies behind this anchor: the leader has something else.
+    pub cut: Option<Anchor>,
     /// Raft entries to append, in order.
     pub entries: Vec<OutEntry>,
+    /// Read indexes that are confirmed: the number of the attempt, and the Raft index.
+    pub reads: Vec<(u64, RaftIndex)>,
+    /// Membership entries that are agreed, in order, for [`Core::change`].
+    pub changes: Vec<(RaftIndex, Vec<u8>)>,
 }
 
 /// A Raft entry to append.
@@ -39,24 +73,44 @@ pub enum OutEntry {
         /// Its Raft term.
         term: u64,
     },
+    /// A batch that a peer sent; its bytes lie in the raw bytes of the message stepped last.
+    Received(Batch),
     /// An entry of the engine's own.
     Control(ControlEntry),
 }
 
+/// What is to be sent of one output.
+#[derive(Default)]
+pub struct Sends {
+    /// At once: a leader's appends and heartbeats.
+    pub now: Vec<Outgoing>,
+    /// When all that was written is durable: votes and acks.
+    pub persisted: Vec<Outgoing>,
+}
+
 impl Core {
     /// The engine over a recovered log.
-    pub fn new(log: CommitLog) -> Result<Core> {
+    pub fn new(log: CommitLog, pace: Pace) -> Result<Core> {
         let meta = log.meta();
         let mut config = Config::new(meta.node);
-        config.election_tick = 10;
-        config.heartbeat_tick = 1;
+        config.election_tick = pace.election_ticks;
+        config.heartbeat_tick = pace.heartbeat_ticks;
+        // Election timeouts are drawn here: what the engine draws itself lies beyond.
+        config.min_election_tick = pace.election_ticks;
+        config.max_election_tick = NEVER_TICKS;
         config.pre_vote = true;
         config.check_quorum = true;
+        config.max_size_per_msg = MESSAGE_ENTRIES;
+        config.max_inflight_msgs = INFLIGHT;
         config.applied = meta.committed.raft_index.max(meta.begin.raft_index).0;
         let logger = logger(&meta.group);
         let node = RawNode::new(&config, LogStorage(log), &logger)
             .map_err(|e| Error::corrupt(0, format!("the engine refuses what is on disk: {e}")))?;
-        Ok(Core { node, written: 0 })
+        let random = fastrand::Rng::with_seed(pace.seed);
+        let (received, reset) = (Vec::new(), None);
+        let mut core = Core { node, pace, random, written: 0, received, reset };
+        core.draw_timeout();
+        Ok(core)
     }
 
     /// The log.
@@ -69,22 +123,117 @@ impl Core {
         &mut self.node.mut_store().0
     }
 
+    /// A tick of time has gone.
+    pub fn tick(&mut self) {
+        self.node.tick();
+        self.draw_timeout();
+    }
+
     /// Stands for election. A sole voter is leader at once, in a new term.
     pub fn campaign(&mut self) -> Result<()> {
-        self.node.campaign().map_err(|e| Error::corrupt(0, format!("the engine: {e}")))
+        let result = self.node.campaign();
+        self.draw_timeout();
+        result.map_err(|e| Error::corrupt(0, format!("the engine: {e}")))
     }
 
     /// Proposes the next batch. Returns false if the engine drops it.
     pub fn propose(&mut self) -> bool {
-        let entry = Entry { context: Bytes::from_static(BATCH), ..Entry::default() };
-        let mut message = Message::default();
+        self.propose_entry(batch_entry())
+    }
+
+    /// Proposes changes of the member set. Returns false if the engine drops them: another change
+    /// is under way, or this member does not lead.
+    pub fn propose_change(&mut self, changes: &[Change]) -> bool {
+        if self.node.raft.has_pending_conf() || changes.is_empty() {
+            return false;
+        }
+        let entry = membership_entry(&members::encode(changes), changes);
+        if members::is_move(changes) {
+            return self.propose_entry(entry);
+        }
+        // The engine makes bytes of its own of the change, looks into them here and never again.
+        let change = members::conf_change(changes);
+        let leads = self.state() == StateRole::Leader;
+        leads && self.node.propose_conf_change(entry.context.to_vec(), change).is_ok()
+    }
+
+    fn propose_entry(&mut self, entry: Entry) -> bool {
+        // A follower would forward it.
+        if self.state() != StateRole::Leader {
+            return false;
+        }
+        let mut message = RaftMessage::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.node.raft.id;
         message.set_entries(vec![entry].into());
         self.node.raft.step(message).is_ok()
     }
 
-    /// What is to be written, if anything.
+    /// Begins to hand the leadership over. Everything staged must be proposed before.
+    pub fn transfer(&mut self, to: u64) {
+        self.node.transfer_leader(to);
+    }
+
+    /// To whom the leadership is being handed over; 0: to nobody.
+    pub fn transferee(&self) -> u64 {
+        self.node.raft.lead_transferee.unwrap_or(0)
+    }
+
+    /// Asks for a read index. `attempt` is never 0 and never used twice in the group.
+    pub fn read_index(&mut self, attempt: u64) {
+        self.node.read_index(context_bytes(attempt).to_vec());
+    }
+
+    /// Takes a message from a peer, if it is one that this member can take.
+    pub fn step(
+        &mut self,
+        from: u64,
+        message: &Message,
+        raw: &[u8],
+    ) -> std::result::Result<(), Refused> {
+        let room = self.log().room();
+        let raft = &self.node.raft;
+        let view = View {
+            log: &self.node.store().0,
+            id: raft.id,
+            term: raft.term,
+            state: raft.state,
+            leader: raft.leader_id,
+            committed: self.committed(),
+            room: (room.pos, room.index.0),
+        };
+        let admitted = admit(&view, from, message, raw)?;
+        self.received = admitted.batches;
+        self.reset = admitted.reset;
+        let stepped = self.node.raft.step(admitted.message);
+        self.draw_timeout();
+        stepped.map_err(|_| Refused::Drop("the engine has no use for it"))
+    }
+
+    /// A connection of a member was made anew; its log ends at `end`. What it had acknowledged and
+    /// has no more is sent again.
+    pub fn met(&mut self, id: u64, end: RaftIndex) {
+        if self.state() != StateRole::Leader {
+            return;
+        }
+        if let Some(progress) = self.node.raft.mut_prs().get_mut(id) {
+            if progress.state == ProgressState::Snapshot {
+                progress.snapshot_failure();
+            }
+            progress.matched = progress.matched.min(end.0);
+            progress.become_probe();
+        }
+    }
+
+    /// What was sent to a member may be lost.
+    pub fn lost(&mut self, id: u64) {
+        if self.state() == StateRole::Leader {
+            self.node.report_unreachable(id);
+            self.node.report_snapshot(id, SnapshotStatus::Failure);
+        }
+    }
+
+    /// What is to be done, if anything.
     pub fn output(&mut self) -> Option<Output> {
         if !self.node.has_ready() {
             return None;
@@ -93,20 +242,63 @@ impl Core {
         let (term, vote) = (self.log().meta().term, self.log().meta().vote);
         let vote = ready.hs().filter(|hs| (hs.term, hs.vote) != (term, vote));
         let vote = vote.map(|hs| (hs.term, hs.vote));
-        let entries = ready.take_entries().iter().map(out_entry).collect();
-        Some(Output { ready, vote, entries })
+        let reset =
+            if ready.snapshot().get_metadata().index == 0 { None } else { self.reset.take() };
+        let appended = ready.take_entries();
+        let end = self.log().end().raft_index;
+        let cut = appended.first().filter(|entry| reset.is_none() && entry.index <= end.0);
+        let cut = cut.and_then(|entry| self.log().anchor(RaftIndex(entry.index - 1)));
+        let mut received = std::mem::take(&mut self.received).into_iter().peekable();
+        let mut entries = Vec::with_capacity(appended.len());
+        for entry in &appended {
+            while received.next_if(|batch| batch.raft_index.0 < entry.index).is_some() {}
+            let brought =
+                received.next_if(|b| (b.raft_index.0, b.term) == (entry.index, entry.term));
+            entries.push(brought.map_or_else(|| out_entry(entry), OutEntry::Received));
+        }
+        let reads = ready.take_read_states();
+        let reads = reads.iter();
+        let reads = reads.map(|r| (context_number(&r.request_ctx), RaftIndex(r.index))).collect();
+        let known = self.log().meta().members.raft_index;
+        let changes = ready.take_committed_entries();
+        let changes = changes.iter().filter(|entry| entry.index > known.0);
+        let changes = changes.filter_map(|entry| match thin(entry) {
+            Thin::Membership(content) => Some((RaftIndex(entry.index), content.to_vec())),
+            _ => None,
+        });
+        let changes = changes.collect();
+        Some(Output { ready, vote, reset, cut, entries, reads, changes })
     }
 
-    /// What the output held is written: the log serves it.
-    pub fn written(&mut self, output: Output) {
+    /// What the output held is done: the log serves it. Returns what to send.
+    pub fn written(&mut self, mut output: Output) -> Sends {
+        let now = output.ready.take_messages();
+        let persisted = output.ready.take_persisted_messages();
         self.written = output.ready.number();
         self.node.advance_append_async(output.ready);
         self.node.advance_apply();
+        Sends { now: self.outgoing(now), persisted: self.outgoing(persisted) }
     }
 
     /// All that was written is as durable as was promised.
     pub fn persisted(&mut self) {
         self.node.on_persist_ready(self.written);
+    }
+
+    /// Takes a membership entry that is agreed into force. Returns the member set from there on, to
+    /// be written to `meta`.
+    pub fn change(&mut self, raft_index: RaftIndex, content: &[u8]) -> Result<MemberSet> {
+        let refused = |e: String| Error::corrupt(0, format!("membership entry {raft_index}: {e}"));
+        let changes = members::decode(content).ok_or_else(|| refused("it means nothing".into()))?;
+        let known = self.log().meta().members.clone();
+        let state = if members::is_move(&changes) {
+            members::conf_state(&known)
+        } else {
+            let change = members::conf_change(&changes);
+            self.node.apply_conf_change(&change).map_err(|e| refused(e.to_string()))?
+        };
+        self.draw_timeout();
+        Ok(members::apply(&known, &changes, &state, raft_index))
     }
 
     /// The last Raft entry that is agreed.
@@ -138,6 +330,39 @@ impl Core {
     pub fn is_ready(&self) -> bool {
         self.state() == StateRole::Leader && self.node.raft.commit_to_current_term()
     }
+
+    /// Whether it votes and may lead.
+    pub fn promotable(&self) -> bool {
+        self.node.raft.promotable()
+    }
+
+    /// How far a member's log is known to match; 0 unless this member leads.
+    pub fn matched(&self, id: u64) -> RaftIndex {
+        RaftIndex(self.node.raft.prs().get(id).map_or(0, |progress| progress.matched))
+    }
+
+    fn outgoing(&mut self, messages: Vec<RaftMessage>) -> Vec<Outgoing> {
+        let mut sends = Vec::with_capacity(messages.len());
+        for message in messages {
+            let (to, is_reset) = (message.to, message.get_msg_type() == MessageType::MsgSnapshot);
+            let before = sends.len();
+            send::outgoing(self.log(), message, self.pace.message_bytes, &mut sends);
+            if is_reset && sends.len() == before {
+                // Purged once more since: the next one tells of the new begin.
+                self.node.report_snapshot(to, SnapshotStatus::Failure);
+            }
+        }
+        sends
+    }
+
+    /// The engine draws election timeouts from a generator of its own, which no seed repeats, and
+    /// from a range that no timeout of ours lies in: so it is seen when it did.
+    fn draw_timeout(&mut self) {
+        let (least, raft) = (self.pace.election_ticks, &mut self.node.raft);
+        if raft.randomized_election_timeout() >= 2 * least {
+            raft.set_randomized_election_timeout(self.random.usize(least..2 * least));
+        }
+    }
 }
 
 fn out_entry(entry: &Entry) -> OutEntry {
@@ -146,13 +371,16 @@ fn out_entry(entry: &Entry) -> OutEntry {
         let content = content.to_vec();
         OutEntry::Control(ControlEntry { raft_index, term: entry.term, kind, content })
     };
-    match entry.get_entry_type() {
-        EntryType::EntryNormal if entry.context == BATCH => {
-            OutEntry::Batch { raft_index, term: entry.term }
-        }
-        EntryType::EntryNormal => control(ControlKind::NoOp, &[]),
-        EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
-            control(ControlKind::Membership, &entry.data)
-        }
+    match thin(entry) {
+        Thin::Batch => OutEntry::Batch { raft_index, term: entry.term },
+        Thin::NoOp => control(ControlKind::NoOp, &[]),
+        Thin::Membership(content) => control(ControlKind::Membership, content),
     }
 }
+
+/// What the engine counts as bytes of one message are thin entries: so many of them.
+const MESSAGE_ENTRIES: u64 = 64 * 16;
+/// Messages on their way to one member.
+const INFLIGHT: usize = 256;
+/// An election timeout that the engine drew, and that never comes.
+const NEVER_TICKS: usize = 1 << 40;

@@ -2,15 +2,55 @@
 //! looked up in its batch unit, and the bytes stay in the log.
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
+use raft::eraftpb::{Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::commitlog::CommitLog;
 use crate::commitlog::index::Kind;
+use crate::consensus::members::{self, Change};
 use crate::types::RaftIndex;
 
-/// The context of a Raft entry that is a batch; a no-op has none.
-pub const BATCH: &[u8] = b"batch";
+/// What a Raft entry of the engine is, by its context: a no-op has none, a batch has one byte, a
+/// membership entry one byte and its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thin<'a> {
+    /// The first entry of a term.
+    NoOp,
+    /// Records.
+    Batch,
+    /// A change of the member set.
+    Membership(&'a [u8]),
+}
+
+/// What a Raft entry is. One that the engine makes to leave a joint state has no context.
+pub fn thin(entry: &Entry) -> Thin<'_> {
+    match entry.context.first() {
+        Some(&BATCH) => Thin::Batch,
+        Some(_) => Thin::Membership(&entry.context[1..]),
+        None if entry.get_entry_type() == EntryType::EntryNormal => Thin::NoOp,
+        None => Thin::Membership(&[]),
+    }
+}
+
+/// A batch as a Raft entry.
+pub fn batch_entry() -> Entry {
+    Entry { context: Bytes::from_static(&[BATCH]), ..Entry::default() }
+}
+
+/// A change of the member set as a Raft entry: what moves addresses only is none of the engine's
+/// business.
+pub fn membership_entry(content: &[u8], changes: &[Change]) -> Entry {
+    let mut context = vec![MEMBERSHIP];
+    context.extend_from_slice(content);
+    let mut entry = Entry { context: context.into(), ..Entry::default() };
+    if !members::is_move(changes) {
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+    }
+    entry
+}
+
+const BATCH: u8 = 1;
+const MEMBERSHIP: u8 = 2;
 
 /// The log, owned by the engine.
 pub struct LogStorage(pub CommitLog);
@@ -18,16 +58,15 @@ pub struct LogStorage(pub CommitLog);
 impl LogStorage {
     fn entry(&self, raft_index: RaftIndex) -> raft::Result<Entry> {
         let (kind, term, content) = self.0.raft_entry(raft_index).ok_or_else(unavailable)?;
-        let mut entry = Entry { index: raft_index.0, term, ..Entry::default() };
-        match kind {
-            Kind::Batch => entry.context = Bytes::from_static(BATCH),
-            Kind::NoOp => {}
+        let entry = match kind {
+            Kind::Batch => batch_entry(),
+            Kind::NoOp => Entry::default(),
             Kind::Membership => {
-                entry.set_entry_type(EntryType::EntryConfChangeV2);
-                entry.data = Bytes::copy_from_slice(content);
+                let changes = members::decode(content).ok_or_else(unavailable)?;
+                membership_entry(content, &changes)
             }
-        }
-        Ok(entry)
+        };
+        Ok(Entry { index: raft_index.0, term, ..entry })
     }
 }
 
@@ -37,14 +76,7 @@ impl Storage for LogStorage {
         let commit = meta.committed.raft_index.max(meta.begin.raft_index).0;
         let hard_state =
             HardState { term: meta.term, vote: meta.vote, commit, ..HardState::default() };
-        let conf_state = ConfState {
-            voters: meta.members.voters.clone(),
-            voters_outgoing: meta.members.voters_outgoing.clone(),
-            learners: meta.members.learners.clone(),
-            learners_next: meta.members.learners_next.clone(),
-            auto_leave: meta.members.auto_leave,
-            ..ConfState::default()
-        };
+        let conf_state = members::conf_state(&meta.members);
         Ok(RaftState::new(hard_state, conf_state))
     }
 
@@ -78,8 +110,18 @@ impl Storage for LogStorage {
         Ok(self.0.end().raft_index.0)
     }
 
+    /// Where this log begins, with the members that are valid now: all that a member needs that
+    /// is behind it.
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+        let (begin, members) = (self.0.begin(), &self.0.meta().members);
+        if begin.raft_index == RaftIndex(0) {
+            return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        (metadata.index, metadata.term) = (begin.raft_index.0, begin.term);
+        metadata.set_conf_state(members::conf_state(members));
+        Ok(snapshot)
     }
 }
 

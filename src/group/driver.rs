@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::commitlog::record;
 use crate::commitlog::work::{Done, Work};
 use crate::commitlog::{Batch, CommitLog, LogEntry};
-use crate::consensus::core::{Core, OutEntry, Output};
+use crate::consensus::core::{Core, OutEntry, Output, Pace};
 use crate::error::{Error, Result, Status};
 use crate::group::clock::{NEVER, nanos};
 use crate::group::events;
@@ -137,10 +137,11 @@ impl Driver {
         helper: Box<dyn Helper>,
         plants: Plants,
         unsynced_max: u64,
+        pace: Pace,
     ) -> Result<Driver> {
         let marks = shared.marks();
         let (end, committed, begin) = (log.end(), log.meta().committed, log.begin());
-        let core = Core::new(log)?;
+        let core = Core::new(log, pace)?;
         let mut driver = Driver {
             chain: (end.chain, end.batch),
             shared,
@@ -384,6 +385,7 @@ impl Driver {
     fn entries_of(&mut self, output: &Output) -> Vec<LogEntry> {
         let entry = |entry: &OutEntry| match entry {
             OutEntry::Control(control) => Some(LogEntry::Control(control.clone())),
+            OutEntry::Received(batch) => Some(LogEntry::Batch(batch.clone())),
             OutEntry::Batch { raft_index, .. } => {
                 let sealed = self.sealed.iter().find(|b| b.raft_index == *raft_index)?;
                 Some(LogEntry::Batch(sealed.clone()))

@@ -1,0 +1,45 @@
+//! Beginning anew where a leader's log begins: this one ends before it. In this order, each step
+//! durable before the next: `meta` has the new begin, all bounds at it, the member set and the
+//! noted cut; then all that there is goes, as behind a cut. A crash in between is finished by
+//! recovery, from the note.
+
+use crate::commitlog::index::batch_slot;
+use crate::commitlog::meta::MemberSet;
+use crate::commitlog::{CommitLog, segment};
+use crate::error::{Error, Result};
+use crate::types::{Anchor, Mark};
+
+impl CommitLog {
+    /// Drops everything, durably, and begins at an anchor of the leader's log, with the members
+    /// that are valid now.
+    pub fn reset(&mut self, begin: Anchor, members: MemberSet) -> Result<()> {
+        self.store_meta(|meta| {
+            (meta.begin, meta.durable, meta.committed) = (begin, begin, begin);
+            (meta.members, meta.dledger_end) = (members, Mark::default());
+            meta.cut = Some(begin);
+        })?;
+        self.remove_segments()?;
+        let mut units = self.index.begin_anew(begin.index.0);
+        units.extend(self.batches.begin_anew(batch_slot(begin.raft_index + 1)));
+        for path in units {
+            self.disk.remove(&path).map_err(|e| Error::io(path, e))?;
+        }
+        self.finish_cut(begin)?;
+        self.memberships.clear();
+        self.flushed = begin;
+        self.allocate_now(DISK_FULL_NEVER)
+    }
+
+    fn remove_segments(&mut self) -> Result<()> {
+        for segment in std::mem::take(&mut self.segments).iter().rev() {
+            let path = segment::path(segment.pos);
+            self.disk.remove(&path).map_err(|e| Error::io(path, e))?;
+        }
+        self.unsynced.clear();
+        self.syncing.clear();
+        self.disk.sync_dir("data").map_err(|e| Error::io("data", e))
+    }
+}
+
+/// Room for units is needed whatever else fills the disk.
+const DISK_FULL_NEVER: u64 = 1_000_000;

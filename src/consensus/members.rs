@@ -1,0 +1,186 @@
+//! The member set and its changes. What a membership entry holds is ours, as it lies in `control`
+//! and on the wire; the engine sees only who votes and who learns.
+//!
+//! ```text
+//! content   nothing: the joint state is left; else
+//!           count 2 | of each change: op 1 | id 8 | incarnation 8 | address length 2 | address
+//! op        1 voter, 2 learner, 3 remove, 4 move (a new address only)
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
+
+use crate::commitlog::meta::{In, Member, MemberSet, Out};
+use crate::types::RaftIndex;
+
+/// What happens to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Op {
+    /// It votes from now on.
+    Voter = 1,
+    /// It follows without a vote.
+    Learner = 2,
+    /// It goes.
+    Remove = 3,
+    /// It has another address.
+    Move = 4,
+}
+
+/// One change of a membership entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What.
+    pub op: Op,
+    /// Of whom: its id, the incarnation that is let in (0: the first that comes), its address. A
+    /// removal needs the id only.
+    pub member: Member,
+}
+
+/// The content of a membership entry.
+pub fn encode(changes: &[Change]) -> Vec<u8> {
+    let mut out = Out(Vec::new());
+    out.count(changes.len());
+    for Change { op, member } in changes {
+        out.u8(*op as u8);
+        out.numbers(&[member.id, member.incarnation]);
+        out.text(&member.address);
+    }
+    out.0
+}
+
+/// Reads the content of a membership entry; `None` if it is none. Leaving a joint state: no change.
+pub fn decode(content: &[u8]) -> Option<Vec<Change>> {
+    if content.is_empty() {
+        return Some(Vec::new());
+    }
+    In(content).all(|bytes| {
+        let count = bytes.u16()?;
+        let change = |bytes: &mut In<'_>| {
+            let op = match bytes.u8()? {
+                1 => Op::Voter,
+                2 => Op::Learner,
+                3 => Op::Remove,
+                4 => Op::Move,
+                _ => return None,
+            };
+            let (id, incarnation) = (bytes.u64()?, bytes.u64()?);
+            let address = bytes.text()?;
+            (id != 0).then_some(Change { op, member: Member { id, incarnation, address } })
+        };
+        let changes: Option<Vec<Change>> = (0..count).map(|_| change(bytes)).collect();
+        changes.filter(|changes| !changes.is_empty())
+    })
+}
+
+/// Whether the engine has nothing to decide in these changes: addresses only.
+pub fn is_move(changes: &[Change]) -> bool {
+    !changes.is_empty() && changes.iter().all(|change| change.op == Op::Move)
+}
+
+/// The changes as the engine has them.
+pub fn conf_change(changes: &[Change]) -> ConfChangeV2 {
+    let mut all = ConfChangeV2::default();
+    for Change { op, member } in changes {
+        let kind = match op {
+            Op::Voter => ConfChangeType::AddNode,
+            Op::Learner => ConfChangeType::AddLearnerNode,
+            Op::Remove => ConfChangeType::RemoveNode,
+            Op::Move => continue,
+        };
+        let mut single = ConfChangeSingle::default();
+        single.set_change_type(kind);
+        single.node_id = member.id;
+        all.changes.push(single);
+    }
+    all
+}
+
+/// A member set's part that the engine knows.
+pub fn conf_state(set: &MemberSet) -> ConfState {
+    ConfState {
+        voters: set.voters.clone(),
+        voters_outgoing: set.voters_outgoing.clone(),
+        learners: set.learners.clone(),
+        learners_next: set.learners_next.clone(),
+        auto_leave: set.auto_leave,
+        ..ConfState::default()
+    }
+}
+
+/// The member set behind a membership entry: `state` is what the engine made of it.
+pub fn apply(
+    set: &MemberSet,
+    changes: &[Change],
+    state: &ConfState,
+    raft_index: RaftIndex,
+) -> MemberSet {
+    let mut members = set.members.clone();
+    for Change { op, member } in changes {
+        let known = members.iter_mut().find(|m| m.id == member.id);
+        match (op, known) {
+            (Op::Remove, _) => {}
+            (Op::Move, None) => {}
+            (Op::Move, Some(known)) => known.address.clone_from(&member.address),
+            (Op::Voter | Op::Learner, None) => members.push(member.clone()),
+            (Op::Voter | Op::Learner, Some(known)) => {
+                known.address.clone_from(&member.address);
+                // 0 leaves the incarnation that is bound: a promotion does not let in another.
+                if member.incarnation != 0 {
+                    known.incarnation = member.incarnation;
+                }
+            }
+        }
+    }
+    let part = |ids: &[u64]| {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids
+    };
+    let mut set = MemberSet {
+        raft_index,
+        members,
+        voters: part(&state.voters),
+        voters_outgoing: part(&state.voters_outgoing),
+        learners: part(&state.learners),
+        learners_next: part(&state.learners_next),
+        auto_leave: state.auto_leave,
+    };
+    let keep: Vec<Member> = set.members.iter().filter(|m| has(&set, m.id)).cloned().collect();
+    set.members = keep;
+    set.members.sort_by_key(|member| member.id);
+    set
+}
+
+/// Whether a member votes, in the new or in the old part of a joint state.
+pub fn votes(set: &MemberSet, id: u64) -> bool {
+    set.voters.contains(&id) || set.voters_outgoing.contains(&id)
+}
+
+/// Whether a member is in the set.
+pub fn has(set: &MemberSet, id: u64) -> bool {
+    votes(set, id) || set.learners.contains(&id) || set.learners_next.contains(&id)
+}
+
+/// Whether the engine can make this its configuration: it ends the process if it cannot.
+pub fn is_sound(set: &MemberSet) -> bool {
+    let distinct = |ids: &[u64]| {
+        let mut sorted = ids.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        sorted.len() == ids.len() && !ids.contains(&0)
+    };
+    let joint = !set.voters_outgoing.is_empty();
+    !set.voters.is_empty()
+        && [&set.voters, &set.voters_outgoing, &set.learners, &set.learners_next]
+            .iter()
+            .all(|ids| distinct(ids))
+        && set.learners.iter().all(|id| !votes(set, *id))
+        && set.learners_next.iter().all(|id| set.voters_outgoing.contains(id))
+        && set.learners_next.iter().all(|id| !set.voters.contains(id))
+        && set.learners_next.iter().all(|id| !set.learners.contains(id))
+        && (joint || set.learners_next.is_empty() && !set.auto_leave)
+        && set.members.iter().all(|member| has(set, member.id))
+}
