@@ -3,6 +3,11 @@
 //! its own: whoever owns it calls [`Driver::turn`] when something came, or at the time that the
 //! last turn gave.
 
+mod control;
+mod round;
+mod timers;
+mod work;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,18 +17,20 @@ use raft::StateRole;
 use tracing::{info, warn};
 
 use crate::commitlog::record;
-use crate::commitlog::work::{Done, Work};
+use crate::commitlog::work::Work;
 use crate::commitlog::{Batch, CommitLog, LogEntry};
 use crate::consensus::core::{Core, OutEntry, Output, Pace};
 use crate::error::{Error, Result, Status};
-use crate::group::clock::{NEVER, nanos};
+use crate::group::clock::nanos;
+use crate::group::driver::round::Round;
+use crate::group::driver::timers::Timers;
 use crate::group::events;
 use crate::group::metrics::Metrics;
-use crate::group::shared::{Control, Life, Marks, Role, Shared};
+use crate::group::shared::{Life, Marks, Role, Shared};
 use crate::group::staging::{Block, Piece};
-use crate::group::waiters::{Event, Slot, lock};
+use crate::group::waiters::{Event, lock};
 use crate::plant::{Plant, Plants};
-use crate::types::{Anchor, Index, Mark, RaftIndex};
+use crate::types::{Anchor, Mark, RaftIndex};
 
 /// Where work goes that may take long. What comes of it is handed to [`Shared::post`].
 pub trait Helper: Send {
@@ -77,58 +84,6 @@ pub struct Driver {
     failed: bool,
 }
 
-/// What is written and will share the next sync. Appenders that were just told of one round are
-/// about to fill the next: it stays open until as many records have come as were in flight when
-/// the last one ended, so that they do not queue behind a sync for the first of them. What comes
-/// first is written while the rest comes.
-#[derive(Default)]
-struct Round {
-    /// Since when, in nanoseconds; `None`: nothing waits for a sync.
-    since: Option<u64>,
-    /// Written in it.
-    records: u64,
-    /// In flight when the one before ended.
-    expected: u64,
-}
-
-impl Round {
-    fn add(&mut self, records: u64, now: u64) {
-        self.since.get_or_insert(now);
-        self.records += records;
-    }
-
-    /// Whether to sync, when `came` says if anything came since the last look.
-    fn is_due(&self, came: bool, now: u64) -> bool {
-        self.since.is_some_and(|since| {
-            !came || self.records >= self.expected || now.saturating_sub(since) >= ROUND_NS
-        })
-    }
-
-    /// Records that are expected in it and have not come.
-    fn missing(&self) -> u64 {
-        self.expected.saturating_sub(self.records)
-    }
-
-    fn close(&mut self, in_flight: u64) {
-        self.since = None;
-        self.records = 0;
-        self.expected = in_flight;
-    }
-}
-
-struct Timers {
-    sync: u64,
-    sync_running: bool,
-    checkpoint: u64,
-    checkpoint_running: bool,
-    space: u64,
-    space_running: bool,
-    retention: u64,
-    ages_running: bool,
-    retry: u64,
-    allocation: u64,
-}
-
 impl Driver {
     /// Drives a recovered log.
     pub fn new(
@@ -159,18 +114,7 @@ impl Driver {
             told: marks,
             leading: 0,
             round: Round::default(),
-            timers: Timers {
-                sync: NEVER,
-                sync_running: false,
-                checkpoint: NEVER,
-                checkpoint_running: false,
-                space: 0,
-                space_running: false,
-                retention: 0,
-                ages_running: false,
-                retry: NEVER,
-                allocation: 0,
-            },
+            timers: Timers::new(),
             outstanding: 0,
             stopping: false,
             failed: false,
@@ -252,67 +196,14 @@ impl Driver {
             return Ok(Next::Over);
         }
         let next = self.timers(now)?;
-        Ok(match self.round.since {
+        Ok(match self.round.is_open() {
             _ if more => Next::Now,
-            None if !synced && !came => Next::At(next),
+            false if !synced && !came => Next::At(next),
             _ => Next::Soon(self.round.missing()),
         })
     }
 
     // ---- 1 take ---------------------------------------------------------------------------
-
-    fn take_done(&mut self, now: u64) -> Result<()> {
-        let done = std::mem::take(&mut *lock(&self.shared.done));
-        self.outstanding -= done.len();
-        for done in done {
-            match done {
-                Done::Spare(_) | Done::Index(_) | Done::Batches(_) => {
-                    self.core.log_mut().allocated(done)?;
-                    let full = self.core.log().allocation_met_full_disk();
-                    let wait = if full { nanos(FULL_DISK_RETRY) } else { 0 };
-                    self.timers.allocation = now.saturating_add(wait);
-                }
-                Done::Checkpoint(anchor) => {
-                    self.timers.checkpoint_running = false;
-                    let (durable, committed) = (anchor?, self.committed);
-                    self.core.log_mut().checkpointed(durable, committed)?;
-                    Metrics::add(&self.shared.metrics.checkpoints, 1);
-                }
-                Done::Sync(anchor) => {
-                    self.timers.sync_running = false;
-                    let anchor = failed_sync(anchor)?;
-                    self.core.log_mut().synced_elsewhere(anchor);
-                    self.shared.metrics.synced(0);
-                }
-                Done::Remove(result) => result?,
-                Done::Space(space) => {
-                    self.timers.space_running = false;
-                    // Segments made ahead are room for appends.
-                    let spare = self.core.log().spare_bytes();
-                    let used = space
-                        .map(|s| 1e6 - (s.available + spare) as f64 / s.total.max(1) as f64 * 1e6);
-                    let full = self.shared.live.disk_full_ppm.load(Ordering::Relaxed) as f64;
-                    let is_full = full < 1e6 && used? > full;
-                    if self.shared.disk_full.swap(is_full, Ordering::Relaxed) != is_full {
-                        warn!("disk full: {is_full}");
-                    }
-                }
-                Done::Ages(ages) => {
-                    self.timers.ages_running = false;
-                    self.purge_old(&ages?)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives work away, unless the log is being stopped: then what is out has to come back.
-    fn submit(&mut self, work: Work) {
-        if !self.stopping {
-            self.outstanding += 1;
-            self.helper.submit(work);
-        }
-    }
 
     /// Swaps the staged block for an empty one, if the last is used up and nobody holds the lock.
     /// True if something came, or if somebody is at it.
@@ -436,7 +327,7 @@ impl Driver {
             }
         }
         self.core.written(output);
-        if self.round.since.is_none() {
+        if !self.round.is_open() {
             self.core.persisted();
             self.advance();
         }
@@ -562,325 +453,10 @@ impl Driver {
         self.shared.gate.store(term, Ordering::SeqCst);
     }
 
-    fn publish_room(&mut self) {
-        let now = self.shared.clock.now();
-        if !self.stopping && now >= self.timers.allocation {
-            let full = self.shared.live.disk_full_ppm.load(Ordering::Relaxed);
-            let records = self.shared.call_records.load(Ordering::Relaxed);
-            let bytes = self.shared.call_bytes.load(Ordering::Relaxed);
-            self.core.log_mut().make_room_for(records, bytes);
-            for work in self.core.log_mut().wanted(full) {
-                self.submit(work);
-            }
-        }
-        let room = self.core.log().room();
-        self.shared.room_pos.store(room.pos, Ordering::Relaxed);
-        self.shared.room_index.store(room.index.0, Ordering::Relaxed);
-        let ended = self.core.log().allocation_met_full_disk();
-        self.shared.room_ended.store(ended, Ordering::Relaxed);
-    }
-
     fn tell(&mut self, what: u32) {
         let now = self.shared.state();
         lock(&self.shared.inbox).events.push(Event::State { what, now });
         self.shared.delivery.ring();
-    }
-
-    // ---- what it is asked for ---------------------------------------------------------------
-
-    /// Answers what was asked. True if it was asked to stop, and is done. After an error the rest
-    /// is still there, to be answered as a failed log does.
-    fn answer(&mut self, now: u64) -> Result<bool> {
-        let mut controls = VecDeque::from(std::mem::take(&mut *lock(&self.shared.controls)));
-        while let Some(control) = controls.pop_front() {
-            match self.answer_one(&control, now) {
-                Ok(false) => {}
-                Ok(true) => return Ok(true),
-                Err(error) => {
-                    let mut asked = lock(&self.shared.controls);
-                    asked.push(control);
-                    asked.extend(controls);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn answer_one(&mut self, control: &Control, now: u64) -> Result<bool> {
-        match control {
-            Control::Flush(slot) => self.flush(slot)?,
-            Control::DeletePrefix(index) => self.delete_prefix(*index)?,
-            Control::ReadIndex(slot) => {
-                let (status, index) = self.read_index();
-                slot.answer(status, index);
-            }
-            Control::ReadIndexAsync(number) => {
-                let (status, index) = self.read_index();
-                self.tell_index(*number, status, index);
-            }
-            Control::Fail(cause) => return Err(Error::Bug(cause.clone())),
-            Control::Stop(slot) => {
-                self.stopping = true;
-                if self.outstanding > 0 {
-                    lock(&self.shared.controls).push(Control::Stop(slot.clone()));
-                    return Ok(false);
-                }
-                let synced = self.stop(now)?;
-                slot.answer(if synced { Status::Ok } else { Status::TimedOut }, Index(0));
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn tell_index(&self, number: u64, status: Status, index: Index) {
-        lock(&self.shared.inbox).events.push(Event::ReadIndex { number, status, index });
-        self.shared.delivery.ring();
-    }
-
-    /// Everything appended is on disk; but what is staged and not taken yet comes first.
-    fn flush(&mut self, slot: &Arc<Slot>) -> Result<()> {
-        if self.unwritten() {
-            lock(&self.shared.controls).push(Control::Flush(slot.clone()));
-            self.shared.driver.ring();
-            return Ok(());
-        }
-        self.sync()?;
-        self.marks.flushed = self.core.log().flushed().mark();
-        self.shared.publish(&self.marks);
-        slot.answer(Status::Ok, self.marks.flushed.index);
-        Ok(())
-    }
-
-    fn unwritten(&self) -> bool {
-        let staged = self.shared.staging.try_lock().map_or(true, |staging| !staging.is_empty());
-        staged || self.proposed < self.block.pieces.len()
-    }
-
-    /// The read barrier of a sole voter: it is the majority.
-    fn read_index(&self) -> (Status, Index) {
-        if self.core.state() != StateRole::Leader {
-            (Status::NotLeader, Index(0))
-        } else if !self.core.is_ready() {
-            (Status::NotReady, Index(0))
-        } else {
-            (Status::Ok, self.marks.committed.index)
-        }
-    }
-
-    fn delete_prefix(&mut self, index: Index) -> Result<()> {
-        match self.core.log().segment_start(index) {
-            Ok(Some(pos)) => self.purge(pos),
-            Ok(None) => Ok(()),
-            Err(error) => keeps_the_head(error),
-        }
-    }
-
-    fn purge(&mut self, pos: u64) -> Result<()> {
-        let (committed, begin) = (self.committed, self.core.log().begin());
-        let work = match self.core.log_mut().purge(pos, committed) {
-            Err(error) if self.core.log().begin() == begin => return keeps_the_head(error),
-            result => result?,
-        };
-        if let Some(work) = work {
-            self.submit(work);
-            let begin = self.core.log().begin();
-            self.shared.set_begin(begin);
-            info!("purged before record {} (position {})", begin.index, begin.pos);
-        }
-        Ok(())
-    }
-
-    /// The last turn: all is synced, and the bounds say so.
-    /// False if a full disk leaves something unwritten.
-    fn stop(&mut self, now: u64) -> Result<bool> {
-        self.take_staged();
-        loop {
-            let more = self.propose()?;
-            if !self.write_outputs(now)? {
-                return Ok(false);
-            }
-            if !more {
-                break;
-            }
-        }
-        self.sync()?;
-        if let Some(Work::Checkpoint(files, anchor)) = self.core.log().checkpoint() {
-            for file in files {
-                file.sync().map_err(|e| Error::io("derived units", e))?;
-            }
-            let committed = self.committed;
-            self.core.log_mut().checkpointed(anchor, committed)?;
-        }
-        Ok(true)
-    }
-
-    fn turn_failed(&mut self) -> Next {
-        let controls = std::mem::take(&mut *lock(&self.shared.controls));
-        self.outstanding -= std::mem::take(&mut *lock(&self.shared.done)).len();
-        for control in controls {
-            match control {
-                Control::Flush(slot) | Control::ReadIndex(slot) => {
-                    slot.answer(Status::Failed, Index(0));
-                }
-                // Barriers for a callback ended with the log.
-                Control::ReadIndexAsync(_) | Control::DeletePrefix(_) | Control::Fail(_) => {}
-                Control::Stop(slot) if self.outstanding > 0 => {
-                    lock(&self.shared.controls).push(Control::Stop(slot));
-                }
-                Control::Stop(slot) => {
-                    slot.answer(Status::Ok, Index(0));
-                    return Next::Over;
-                }
-            }
-        }
-        Next::At(NEVER)
-    }
-
-    /// The disk is full in the middle of a write: nothing else is done until it ends or the log is
-    /// stopped.
-    fn answer_while_stalled(&mut self) -> Result<Next> {
-        let mut controls = lock(&self.shared.controls);
-        if controls.iter().any(|c| matches!(c, Control::Stop(_))) {
-            for control in controls.drain(..) {
-                if let Control::Stop(slot) = control {
-                    slot.answer(Status::TimedOut, Index(0));
-                }
-            }
-            return Ok(Next::Over);
-        }
-        Ok(Next::At(self.timers.retry))
-    }
-
-    // ---- timers -----------------------------------------------------------------------------
-
-    /// Starts what is due, and tells when to look again.
-    fn timers(&mut self, now: u64) -> Result<u64> {
-        if self.stopping {
-            return Ok(NEVER);
-        }
-        self.sync_timer(now);
-        self.checkpoint_timer(now);
-        self.space_timer(now);
-        self.retention_timer(now);
-        let t = &self.timers;
-        let allocation =
-            if self.core.log().allocation_met_full_disk() { t.allocation } else { NEVER };
-        let first = t.sync.min(t.checkpoint).min(allocation);
-        Ok(first.min(t.space_when_full()).min(t.retention_when_on()))
-    }
-
-    fn sync_timer(&mut self, now: u64) {
-        let interval = self.shared.live.flush.load(Ordering::Relaxed);
-        let log = self.core.log();
-        let dirty = log.end().raft_index > log.flushed().raft_index;
-        if !dirty || self.round.since.is_some() || self.timers.sync_running {
-            self.timers.sync = NEVER;
-            return;
-        }
-        if self.timers.sync == NEVER {
-            self.timers.sync = now.saturating_add(interval);
-        }
-        if now >= self.timers.sync {
-            if let Some(work) = self.core.log_mut().sync_elsewhere() {
-                self.timers.sync_running = true;
-                self.submit(work);
-            }
-            self.timers.sync = NEVER;
-        }
-    }
-
-    fn checkpoint_timer(&mut self, now: u64) {
-        let log = self.core.log();
-        let behind = log.flushed().raft_index > log.meta().durable.raft_index;
-        if !behind || self.timers.checkpoint_running {
-            self.timers.checkpoint = NEVER;
-            return;
-        }
-        let interval = self.shared.live.checkpoint.load(Ordering::Relaxed);
-        if self.timers.checkpoint == NEVER {
-            self.timers.checkpoint = now.saturating_add(interval);
-        }
-        let rolled = log.flushed().pos / log.meta().segment_bytes
-            != log.meta().durable.pos / log.meta().segment_bytes;
-        if now >= self.timers.checkpoint || rolled {
-            if let Some(work) = log.checkpoint() {
-                self.timers.checkpoint_running = true;
-                self.submit(work);
-            }
-            self.timers.checkpoint = NEVER;
-        }
-    }
-
-    fn space_timer(&mut self, now: u64) {
-        if now >= self.timers.space && !self.timers.space_running {
-            self.timers.space_running = true;
-            let full = self.shared.disk_full.load(Ordering::Relaxed)
-                || self.shared.room_ended.load(Ordering::Relaxed);
-            let after = if full { FULL_DISK_RETRY } else { SPACE_INTERVAL };
-            self.timers.space = now.saturating_add(nanos(after));
-            self.timers.retry = if full { self.timers.space } else { NEVER };
-            self.submit(Work::Space);
-        }
-    }
-
-    fn retention_timer(&mut self, now: u64) {
-        if now < self.timers.retention || self.timers.ages_running {
-            return;
-        }
-        let bytes = self.shared.live.retention_bytes.load(Ordering::Relaxed);
-        let ms = self.shared.live.retention_ms.load(Ordering::Relaxed);
-        let old = self.core.log().old_segments(self.committed);
-        let on = (bytes != u64::MAX || ms != u64::MAX) && !old.is_empty();
-        self.timers.retention = if on { now.saturating_add(nanos(RETENTION_INTERVAL)) } else { 0 };
-        if on {
-            self.timers.ages_running = true;
-            self.submit(Work::Ages(old));
-        }
-    }
-
-    /// Purges what is too old or too much, oldest first, never the last segment.
-    fn purge_old(&mut self, ages: &[(u64, u64)]) -> Result<()> {
-        let bytes = self.shared.live.retention_bytes.load(Ordering::Relaxed);
-        let ms = self.shared.live.retention_ms.load(Ordering::Relaxed);
-        let segment_bytes = self.core.log().meta().segment_bytes;
-        let mut kept = self.core.log().data_bytes();
-        let wall = self.shared.clock.wall_ms();
-        let mut end = None;
-        for (pos, modified) in ages {
-            let too_old = ms != u64::MAX && wall.saturating_sub(*modified) > ms;
-            if !too_old && (bytes == u64::MAX || kept <= bytes) {
-                break;
-            }
-            kept -= segment_bytes;
-            end = Some(pos + segment_bytes);
-        }
-        match end {
-            Some(pos) => self.purge(pos),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Timers {
-    fn space_when_full(&self) -> u64 {
-        if self.space_running { NEVER } else { self.retry }
-    }
-
-    fn retention_when_on(&self) -> u64 {
-        if self.retention == 0 || self.ages_running { NEVER } else { self.retention }
-    }
-}
-
-/// Damage where the log should begin anew: the head stays, and everything else goes on.
-fn keeps_the_head(error: Error) -> Result<()> {
-    match error {
-        Error::Corrupt { .. } => {
-            warn!("nothing is purged: {error}");
-            Ok(())
-        }
-        other => Err(other),
     }
 }
 
@@ -892,13 +468,7 @@ fn failed_sync<T>(result: Result<T>) -> Result<T> {
     })
 }
 
-/// The longest that a round stays open: a fraction of what a sync takes.
-const ROUND_NS: u64 = 200_000;
 /// How often the append lock is tried in one turn.
 const TRIES: usize = 64;
 /// How often a full disk is looked at.
 const FULL_DISK_RETRY: Duration = Duration::from_millis(100);
-/// How often the room on the disk is looked at while there is traffic.
-const SPACE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often segments are looked at for their age.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(1);

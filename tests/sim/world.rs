@@ -131,12 +131,12 @@ impl Open {
         self.driver.turn()
     }
 
-    /// Turns until there is nothing to do at once.
+    /// Turns until there is nothing to do at once, and nothing waits for others to share its sync.
     pub fn settle(&mut self) {
         for _ in 0..1000 {
             let next = self.turn();
             let worked = self.work();
-            if next != Next::Now && !worked {
+            if !matches!(next, Next::Now | Next::Soon(_)) && !worked {
                 return;
             }
         }

@@ -1,0 +1,195 @@
+//! What the group thread is asked for, and how it answers: flush, read barrier, deletion of a head,
+//! stop. Between two turns' writes; as far as it can while the disk is full, and when the log
+//! failed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft::StateRole;
+use tracing::{info, warn};
+
+use crate::commitlog::work::Work;
+use crate::error::{Error, Result, Status};
+use crate::group::clock::NEVER;
+use crate::group::driver::{Driver, Next};
+use crate::group::shared::Control;
+use crate::group::waiters::{Event, Slot, lock};
+use crate::types::Index;
+
+impl Driver {
+    /// Answers what was asked. True if it was asked to stop, and is done. After an error the rest
+    /// is still there, to be answered as a failed log does.
+    pub(super) fn answer(&mut self, now: u64) -> Result<bool> {
+        let mut controls = VecDeque::from(std::mem::take(&mut *lock(&self.shared.controls)));
+        while let Some(control) = controls.pop_front() {
+            match self.answer_one(&control, now) {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(error) => {
+                    let mut asked = lock(&self.shared.controls);
+                    asked.push(control);
+                    asked.extend(controls);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn answer_one(&mut self, control: &Control, now: u64) -> Result<bool> {
+        match control {
+            Control::Flush(slot) => self.flush(slot)?,
+            Control::DeletePrefix(index) => self.delete_prefix(*index)?,
+            Control::ReadIndex(slot) => {
+                let (status, index) = self.read_index();
+                slot.answer(status, index);
+            }
+            Control::ReadIndexAsync(number) => {
+                let (status, index) = self.read_index();
+                self.tell_index(*number, status, index);
+            }
+            Control::Fail(cause) => return Err(Error::Bug(cause.clone())),
+            Control::Stop(slot) => {
+                self.stopping = true;
+                if self.outstanding > 0 {
+                    lock(&self.shared.controls).push(Control::Stop(slot.clone()));
+                    return Ok(false);
+                }
+                let synced = self.stop(now)?;
+                slot.answer(if synced { Status::Ok } else { Status::TimedOut }, Index(0));
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn tell_index(&self, number: u64, status: Status, index: Index) {
+        lock(&self.shared.inbox).events.push(Event::ReadIndex { number, status, index });
+        self.shared.delivery.ring();
+    }
+
+    /// Everything appended is on disk; but what is staged and not taken yet comes first.
+    fn flush(&mut self, slot: &Arc<Slot>) -> Result<()> {
+        if self.unwritten() {
+            lock(&self.shared.controls).push(Control::Flush(slot.clone()));
+            self.shared.driver.ring();
+            return Ok(());
+        }
+        self.sync()?;
+        self.marks.flushed = self.core.log().flushed().mark();
+        self.shared.publish(&self.marks);
+        slot.answer(Status::Ok, self.marks.flushed.index);
+        Ok(())
+    }
+
+    fn unwritten(&self) -> bool {
+        let staged = self.shared.staging.try_lock().map_or(true, |staging| !staging.is_empty());
+        staged || self.proposed < self.block.pieces.len()
+    }
+
+    /// The read barrier of a sole voter: it is the majority.
+    fn read_index(&self) -> (Status, Index) {
+        if self.core.state() != StateRole::Leader {
+            (Status::NotLeader, Index(0))
+        } else if !self.core.is_ready() {
+            (Status::NotReady, Index(0))
+        } else {
+            (Status::Ok, self.marks.committed.index)
+        }
+    }
+
+    fn delete_prefix(&mut self, index: Index) -> Result<()> {
+        match self.core.log().segment_start(index) {
+            Ok(Some(pos)) => self.purge(pos),
+            Ok(None) => Ok(()),
+            Err(error) => keeps_the_head(error),
+        }
+    }
+
+    pub(super) fn purge(&mut self, pos: u64) -> Result<()> {
+        let (committed, begin) = (self.committed, self.core.log().begin());
+        let work = match self.core.log_mut().purge(pos, committed) {
+            Err(error) if self.core.log().begin() == begin => return keeps_the_head(error),
+            result => result?,
+        };
+        if let Some(work) = work {
+            self.submit(work);
+            let begin = self.core.log().begin();
+            self.shared.set_begin(begin);
+            info!("purged before record {} (position {})", begin.index, begin.pos);
+        }
+        Ok(())
+    }
+
+    /// The last turn: all is synced, and the bounds say so.
+    /// False if a full disk leaves something unwritten.
+    fn stop(&mut self, now: u64) -> Result<bool> {
+        self.take_staged();
+        loop {
+            let more = self.propose()?;
+            if !self.write_outputs(now)? {
+                return Ok(false);
+            }
+            if !more {
+                break;
+            }
+        }
+        self.sync()?;
+        if let Some(Work::Checkpoint(files, anchor)) = self.core.log().checkpoint() {
+            for file in files {
+                file.sync().map_err(|e| Error::io("derived units", e))?;
+            }
+            let committed = self.committed;
+            self.core.log_mut().checkpointed(anchor, committed)?;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn turn_failed(&mut self) -> Next {
+        let controls = std::mem::take(&mut *lock(&self.shared.controls));
+        self.outstanding -= std::mem::take(&mut *lock(&self.shared.done)).len();
+        for control in controls {
+            match control {
+                Control::Flush(slot) | Control::ReadIndex(slot) => {
+                    slot.answer(Status::Failed, Index(0));
+                }
+                // Barriers for a callback ended with the log.
+                Control::ReadIndexAsync(_) | Control::DeletePrefix(_) | Control::Fail(_) => {}
+                Control::Stop(slot) if self.outstanding > 0 => {
+                    lock(&self.shared.controls).push(Control::Stop(slot));
+                }
+                Control::Stop(slot) => {
+                    slot.answer(Status::Ok, Index(0));
+                    return Next::Over;
+                }
+            }
+        }
+        Next::At(NEVER)
+    }
+
+    /// The disk is full in the middle of a write: nothing else is done until it ends or the log is
+    /// stopped.
+    pub(super) fn answer_while_stalled(&mut self) -> Result<Next> {
+        let mut controls = lock(&self.shared.controls);
+        if controls.iter().any(|c| matches!(c, Control::Stop(_))) {
+            for control in controls.drain(..) {
+                if let Control::Stop(slot) = control {
+                    slot.answer(Status::TimedOut, Index(0));
+                }
+            }
+            return Ok(Next::Over);
+        }
+        Ok(Next::At(self.timers.retry))
+    }
+}
+
+/// Damage where the log should begin anew: the head stays, and everything else goes on.
+fn keeps_the_head(error: Error) -> Result<()> {
+    match error {
+        Error::Corrupt { .. } => {
+            warn!("nothing is purged: {error}");
+            Ok(())
+        }
+        other => Err(other),
+    }
+}
