@@ -19,7 +19,7 @@ use dledger::group::delivery::Delivery;
 use dledger::group::driver::Helper;
 use dledger::group::shared::{Life, Shared};
 use dledger::group::{
-    AppendOptions, Completion, Group, Observer, Parts, ReadOptions, State, Token, events,
+    AppendOptions, Around, Completion, Group, Observer, Parts, ReadOptions, State, Token, events,
     open_parts,
 };
 use dledger::options::Options;
@@ -76,7 +76,7 @@ fn append_call(c: &mut Criterion) {
         }
         let (on, clock) = (disk.clone(), Clock::real());
         let parts = open_parts(disk, clock, &options, Plants::NONE, 1, |shared| {
-            Ok(Box::new(AtOnce(on, shared.clone())))
+            Ok(Around::alone(Box::new(AtOnce(on, shared.clone()))))
         });
         let Parts { shared, mut driver } = parts.unwrap();
         assert!(shared.moves(Life::Open, Life::Running));

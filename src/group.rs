@@ -28,6 +28,7 @@ pub use staging::{Entry, Hook};
 pub use waiters::{Completion, Token};
 
 use crate::commitlog::meta::{Member, MemberSet};
+use crate::commitlog::read::Slice;
 use crate::commitlog::{Birth, CommitLog};
 use crate::consensus::core::Pace;
 use crate::disk::Disk;
@@ -35,6 +36,7 @@ use crate::disk::real::RealDisk;
 use crate::error::{Error, Result, Status};
 use crate::group::clock::Clock;
 use crate::group::delivery::Delivery;
+use crate::group::driver::peers::Network;
 use crate::group::driver::{Driver, Helper};
 use crate::group::helper::ProcessHelper;
 use crate::group::poll::Poller;
@@ -45,6 +47,7 @@ use crate::group::waiters::{Slot, lock};
 use crate::options::{Callbacks, MissingTail, OPTIONS, Options};
 use crate::plant::Plants;
 use crate::types::{Index, RaftIndex};
+use crate::wire::Message;
 
 /// Bits of what changed, with an event.
 pub mod events {
@@ -97,6 +100,30 @@ pub struct Parts {
     pub driver: Driver,
 }
 
+/// What a log is driven with.
+pub struct Around {
+    /// For work that may take long.
+    pub helper: Box<dyn Helper>,
+    /// For the peers.
+    pub network: Box<dyn Network>,
+}
+
+impl Around {
+    /// For a group of one.
+    pub fn alone(helper: Box<dyn Helper>) -> Around {
+        Around { helper, network: Box::new(Nobody) }
+    }
+}
+
+/// The network of a group of one.
+struct Nobody;
+
+impl Network for Nobody {
+    fn send(&mut self, _to: u64, _message: Message, _raw: Vec<Slice>) {}
+    fn members(&mut self, _members: &MemberSet) {}
+    fn close(&mut self, _from: u64, _why: &'static str) {}
+}
+
 /// Recovers a log on any disk. The directory is locked by the caller.
 pub fn open_parts(
     disk: Arc<dyn Disk>,
@@ -104,7 +131,7 @@ pub fn open_parts(
     options: &Options,
     plants: Plants,
     incarnation: u64,
-    helper: impl FnOnce(&Arc<Shared>) -> Result<Box<dyn Helper>>,
+    around: impl FnOnce(&Arc<Shared>) -> Result<Around>,
 ) -> Result<Parts> {
     options.validate()?;
     let birth = birth(options, plants, incarnation)?;
@@ -122,9 +149,10 @@ pub fn open_parts(
     let shared = Shared::new(clock, birth.node, options, staging, log.reader(), marks);
     shared.metrics.recovery_read.store(log.recovery_read(), Ordering::Relaxed);
     let shared = Arc::new(shared);
-    let helper = helper(&shared)?;
+    let Around { helper, network } = around(&shared)?;
     let pace = pace(options, incarnation ^ birth.node);
-    let driver = Driver::new(shared.clone(), log, helper, plants, options.unsynced_max, pace)?;
+    let driver =
+        Driver::new(shared.clone(), log, helper, network, plants, options.unsynced_max, pace)?;
     Ok(Parts { shared, driver })
 }
 
@@ -158,11 +186,11 @@ impl Group {
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let incarnation = random()?;
         let for_helper = disk.clone();
-        let make_helper = |shared: &Arc<Shared>| -> Result<Box<dyn Helper>> {
-            Ok(Box::new(ProcessHelper::new(for_helper, shared.clone())?))
+        let make_around = |shared: &Arc<Shared>| -> Result<Around> {
+            Ok(Around::alone(Box::new(ProcessHelper::new(for_helper, shared.clone())?)))
         };
         let Parts { shared, driver } =
-            open_parts(disk, Clock::real(), options, Plants::NONE, incarnation, make_helper)?;
+            open_parts(disk, Clock::real(), options, Plants::NONE, incarnation, make_around)?;
         let poller = match options.callbacks {
             Callbacks::Thread => None,
             Callbacks::Poll => Some(Poller::new(shared.clone())?),
@@ -373,7 +401,7 @@ impl Group {
     pub fn read_index(&self, timeout: Option<Duration>) -> std::result::Result<Index, Status> {
         self.running()?;
         let slot = Arc::new(Slot::default());
-        self.shared.ask(Control::ReadIndex(slot.clone()));
+        self.shared.ask(Control::ReadIndex(slot.clone(), self.shared.clock.deadline(timeout)));
         match self.wait(&slot, timeout) {
             (Status::Ok, index) => Ok(index),
             (status, _) => Err(status),
@@ -476,12 +504,19 @@ impl Group {
 
 fn birth(options: &Options, plants: Plants, incarnation: u64) -> Result<Birth> {
     let node = options.node_id.unwrap_or_default();
-    let listed = options.members.iter().find(|(id, _)| *id == node);
-    let address = listed.map(|(_, address)| address.clone()).unwrap_or_default();
+    let own = [(node, String::new())];
+    let listed = if options.members.is_empty() { &own[..] } else { &options.members };
+    // Of the others the first incarnation that comes is let in.
+    let of = |id| if id == node { incarnation } else { 0 };
+    let member = |(id, address): &(u64, String)| Member {
+        id: *id,
+        incarnation: of(*id),
+        address: address.clone(),
+    };
     let members = MemberSet {
         raft_index: RaftIndex(0),
-        members: vec![Member { id: node, incarnation, address }],
-        voters: vec![node],
+        members: listed.iter().map(member).collect(),
+        voters: listed.iter().map(|(id, _)| *id).collect(),
         ..MemberSet::default()
     };
     Ok(Birth {

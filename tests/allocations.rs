@@ -14,7 +14,9 @@ use dledger::group::clock::Clock;
 use dledger::group::delivery::Delivery;
 use dledger::group::driver::Helper;
 use dledger::group::shared::{Life, Shared};
-use dledger::group::{AppendOptions, Completion, Observer, Parts, State, Token, open_parts};
+use dledger::group::{
+    AppendOptions, Around, Completion, Observer, Parts, State, Token, open_parts,
+};
 use dledger::options::Options;
 use dledger::plant::Plants;
 use dledger::types::Index;
@@ -89,7 +91,7 @@ fn nothing_is_allocated_per_record() {
     let on = disk.clone();
     let clock = Clock::Manual(Arc::new(AtomicU64::new(0)));
     let parts = open_parts(Arc::new(disk), clock, &options, Plants::NONE, 1, |shared| {
-        Ok(Box::new(AtOnce(on, shared.clone())))
+        Ok(Around::alone(Box::new(AtOnce(on, shared.clone()))))
     });
     let Parts { shared, mut driver } = parts.unwrap();
     assert!(shared.moves(Life::Open, Life::Running));

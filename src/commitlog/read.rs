@@ -1,6 +1,7 @@
 //! The readers' side: committed records through the mapping, without a lock and without a copy.
 //! What a caller is given lies below a committed position that it was told, and never changes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -59,7 +60,30 @@ pub struct Place {
     pub header: Header,
 }
 
+/// Bytes of one segment, kept alive and readable.
+#[derive(Clone)]
+pub struct Slice {
+    segment: Arc<Segment>,
+    range: Range<u64>,
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        self.segment.map.bytes(self.range.clone()).unwrap_or_default()
+    }
+}
+
 impl Reader {
+    /// `len` bytes at `pos` that are written, in one segment, committed or not; `None` if they are
+    /// not there any more. They are not checked.
+    pub fn slice(&self, pos: u64, len: u32) -> Option<Slice> {
+        let segment = self.shelf.load().segment(pos).cloned()?;
+        let at = pos - segment.pos;
+        let range = at..at + u64::from(len);
+        segment.map.bytes(range.clone())?;
+        Some(Slice { segment, range })
+    }
+
     /// A reader of what is on the shelf. `dledger_end` is the position below which DLedger wrote
     /// records, without checksums.
     pub fn new(shelf: Shelf, dledger_end: u64) -> Reader {

@@ -179,9 +179,12 @@ impl Core {
         self.node.raft.lead_transferee.unwrap_or(0)
     }
 
-    /// Asks for a read index. `attempt` is never 0 and never used twice in the group.
-    pub fn read_index(&mut self, attempt: u64) {
+    /// Asks for a read index. Returns the number of the attempt: the engine merges equal ones, so
+    /// each has another, in the whole group.
+    pub fn read_index(&mut self) -> u64 {
+        let attempt = self.random.u64(1..);
         self.node.read_index(context_bytes(attempt).to_vec());
+        attempt
     }
 
     /// Takes a message from a peer, if it is one that this member can take.

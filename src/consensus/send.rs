@@ -17,8 +17,11 @@ pub struct Outgoing {
     /// What.
     pub message: Message,
     /// The bytes that follow it, as places in the log: position and length, each in one segment.
-    pub raw: Vec<(u64, u32)>,
+    pub raw: Vec<Place>,
 }
+
+/// Position and length of bytes in the log.
+pub type Place = (u64, u32);
 
 /// Appends what a message of the engine's becomes: nothing if what it needs is not here any more,
 /// several if its batches are more than `message_bytes` together.
@@ -126,7 +129,7 @@ struct Part {
     prev_term: u64,
     prev_chain: u32,
     entries: Vec<AppendEntry>,
-    raw: Vec<(u64, u32)>,
+    raw: Vec<Place>,
     bytes: u64,
 }
 
@@ -145,7 +148,7 @@ impl Part {
 }
 
 /// What a Raft entry holds, where its bytes are, and the anchor behind it.
-fn content(log: &CommitLog, entry: &Entry) -> Option<(Content, Option<(u64, u32)>, Anchor)> {
+fn content(log: &CommitLog, entry: &Entry) -> Option<(Content, Option<Place>, Anchor)> {
     let raft_index = RaftIndex(entry.index);
     let behind = log.anchor(raft_index).filter(|anchor| anchor.term == entry.term)?;
     Some(match thin(entry) {

@@ -115,6 +115,9 @@ impl Delivery {
     /// Takes in what arrived, and finds what is due.
     fn collect(&mut self) {
         let mut arrived = std::mem::take(&mut self.arrived);
+        // Before the inbox: what a new leader commits under an index that an append of an older
+        // term had is published after that append was ended in there.
+        let committed = self.shared.committed();
         let events = {
             let mut inbox = lock(&self.shared.inbox);
             std::mem::swap(&mut inbox.waiters, &mut arrived);
@@ -126,7 +129,7 @@ impl Delivery {
         for event in events {
             self.take_event(event);
         }
-        self.collect_committed(self.shared.committed());
+        self.collect_committed(committed);
         self.collect_expired();
         self.notice_marks();
     }

@@ -1,9 +1,11 @@
 //! The group thread's turn, in nine steps: take, seal, propose, send, write, sync, send acks,
-//! advance, publish. (A group of one has nobody to send to.) It has no thread, clock or socket of
+//! advance, publish. It has no thread, clock or socket of
 //! its own: whoever owns it calls [`Driver::turn`] when something came, or at the time that the
 //! last turn gave.
 
+mod barriers;
 mod control;
+pub mod peers;
 mod round;
 mod timers;
 mod work;
@@ -20,8 +22,12 @@ use crate::commitlog::record;
 use crate::commitlog::work::Work;
 use crate::commitlog::{Batch, CommitLog, LogEntry};
 use crate::consensus::core::{Core, OutEntry, Output, Pace};
+use crate::consensus::members;
+use crate::consensus::send::Outgoing;
 use crate::error::{Error, Result, Status};
-use crate::group::clock::nanos;
+use crate::group::clock::{NEVER, nanos};
+use crate::group::driver::barriers::Asked;
+use crate::group::driver::peers::{FromPeer, Network};
 use crate::group::driver::round::Round;
 use crate::group::driver::timers::Timers;
 use crate::group::events;
@@ -68,8 +74,21 @@ pub struct Driver {
     chain: (u32, RaftIndex),
     /// Where Raft entries end that are written and not agreed yet.
     ends: VecDeque<(RaftIndex, Mark)>,
+    /// Raw bytes of the message that was stepped last.
+    raw: Vec<u8>,
     /// A write that met a full disk, to be tried again.
     stalled: Option<(Output, Vec<LogEntry>)>,
+    network: Box<dyn Network>,
+    /// What came from peers and is not stepped yet.
+    came: VecDeque<FromPeer>,
+    /// Acks and votes that wait for the sync.
+    held: Vec<Outgoing>,
+    /// Read barriers under way.
+    asked: Vec<Asked>,
+    next_tick: u64,
+    tick_ns: u64,
+    /// When a read barrier is asked for again.
+    barrier_ns: u64,
     committed: Anchor,
     marks: Marks,
     /// What was published when threads were last woken for it.
@@ -90,6 +109,7 @@ impl Driver {
         shared: Arc<Shared>,
         log: CommitLog,
         helper: Box<dyn Helper>,
+        network: Box<dyn Network>,
         plants: Plants,
         unsynced_max: u64,
         pace: Pace,
@@ -108,7 +128,15 @@ impl Driver {
             proposed: 0,
             sealed: Vec::new(),
             ends: VecDeque::new(),
+            raw: Vec::new(),
             stalled: None,
+            network,
+            came: VecDeque::new(),
+            held: Vec::new(),
+            asked: Vec::new(),
+            next_tick: NEVER,
+            tick_ns: pace.tick_ns,
+            barrier_ns: pace.tick_ns * pace.heartbeat_ticks as u64 * 2,
             committed,
             marks,
             told: marks,
@@ -127,13 +155,16 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Joins the cluster: the sole voter stands for election at once.
+    /// Joins the cluster. A sole voter stands for election at once; others wait for a leader first.
     pub fn start(&mut self) {
         self.marks.role = Role::Follower;
         self.marks.term = self.core.term();
         self.shared.publish(&self.marks);
         self.tell(events::ROLE | events::COMMIT | events::BEGIN | events::MEMBERS);
-        if let Err(error) = self.core.campaign() {
+        let members = self.core.log().meta().members.clone();
+        self.network.members(&members);
+        let sole = members.voters == [self.shared.node] && members.voters_outgoing.is_empty();
+        if sole && let Err(error) = self.core.campaign() {
             self.fail(&error);
         }
     }
@@ -183,6 +214,9 @@ impl Driver {
         if !self.write_outputs(now)? {
             return self.answer_while_stalled();
         }
+        if !self.step_peers(now)? || !self.tick(now)? {
+            return self.answer_while_stalled();
+        }
         let synced = self.round.is_due(came, now);
         if synced {
             self.sync()?;
@@ -191,6 +225,9 @@ impl Driver {
             }
         }
         let over = self.answer(now)?;
+        if !over && !self.write_outputs(now)? {
+            return self.answer_while_stalled();
+        }
         self.publish();
         if over {
             return Ok(Next::Over);
@@ -269,6 +306,7 @@ impl Driver {
     fn drop_leadership(&mut self) {
         self.shared.end(self.leading, Status::LeaderLost);
         self.leading = 0;
+        self.proposed = self.block.pieces.len();
     }
 
     // ---- 5 write, 6 sync, 8 advance ---------------------------------------------------------
@@ -304,9 +342,12 @@ impl Driver {
         {
             self.core.log_mut().set_vote(term, vote)?;
         }
+        self.prepare(&output)?;
         if !entries.is_empty() {
-            let Driver { core, block, .. } = self;
-            match core.log_mut().write(&block.buf, &entries) {
+            let Driver { core, block, raw, .. } = self;
+            let received = output.entries.iter().any(|e| matches!(e, OutEntry::Received(_)));
+            let buf = if received { &*raw } else { &block.buf };
+            match core.log_mut().write(buf, &entries) {
                 Err(Error::DiskFull { what, source }) => {
                     warn!("disk full: {what}: {source}");
                     self.shared.disk_full.store(true, Ordering::Relaxed);
@@ -326,11 +367,14 @@ impl Driver {
                 self.round.add(records, now);
             }
         }
-        self.core.written(output);
+        self.change_members(&output)?;
+        self.confirm(&output.reads);
+        let sends = self.core.written(output);
         if !self.round.is_open() {
             self.core.persisted();
             self.advance();
         }
+        self.send(sends);
         Ok(true)
     }
 
@@ -367,6 +411,7 @@ impl Driver {
         self.round.close(self.shared.pending.now());
         self.core.persisted();
         self.advance();
+        self.send_held();
         Ok(())
     }
 
@@ -399,9 +444,8 @@ impl Driver {
             StateRole::Follower => Role::Follower,
         };
         let (before, term) = (self.told, self.core.term());
-        if self.leading != 0 && (role != Role::Leader || term != self.leading) {
-            self.drop_leadership();
-        }
+        let role = if role == Role::Follower && self.is_learner() { Role::Learner } else { role };
+        self.notice_leadership();
         if role == Role::Leader && self.leading != term {
             self.open_order(term);
         }
@@ -411,6 +455,10 @@ impl Driver {
         // Who sees a leader that is ready can append.
         self.marks.ready = self.core.is_ready() && self.leading == term;
         self.shared.publish(&self.marks);
+        self.answer_barriers();
+        if self.leading == 0 {
+            self.publish_end();
+        }
         self.told = self.marks;
         let changed = (before.role, before.term, before.leader, before.ready)
             != (role, self.marks.term, self.marks.leader, self.marks.ready);
@@ -427,6 +475,22 @@ impl Driver {
             }
         } else if before.begin != self.marks.begin {
             self.shared.delivery.ring();
+        }
+    }
+
+    fn is_learner(&self) -> bool {
+        let members = &self.core.log().meta().members;
+        !members::votes(members, self.shared.node) && members::has(members, self.shared.node)
+    }
+
+    /// Nobody's order is open: the log's end is the order's. If a hook holds the lock, at a later
+    /// turn.
+    fn publish_end(&mut self) {
+        let end = self.core.log().end().mark();
+        if self.shared.state().end != end
+            && let Ok(_staging) = self.shared.staging.try_lock()
+        {
+            self.shared.publish_end(end);
         }
     }
 

@@ -28,6 +28,10 @@ pub struct Metric {
 pub struct Metrics {
     /// Appends that were refused at once.
     pub refused: AtomicU64,
+    /// Messages of peers that came too late, too early or to the wrong member.
+    pub dropped: AtomicU64,
+    /// Messages of peers that no honest peer sends.
+    pub closed: AtomicU64,
     /// Records written.
     pub records: AtomicU64,
     /// Bytes of records written.
@@ -77,12 +81,14 @@ impl Shared {
     /// Calls `each` for every figure there is.
     pub fn scrape(&self, each: &mut dyn FnMut(&Metric)) {
         let m = &self.metrics;
-        let counters: [(&AtomicU64, &'static str, &'static str); 9] = [
+        let counters: [(&AtomicU64, &'static str, &'static str); 11] = [
             (&m.records, "records_written_total", "Records written to data segments."),
             (&m.bytes, "bytes_written_total", "Bytes of records written, headers included."),
             (&m.batches, "batches_written_total", "Batches written: Raft entries with records."),
             (&m.syncs, "syncs_total", "Syncs of data segments."),
             (&m.refused, "appends_refused_total", "Appends that were refused at once."),
+            (&m.dropped, "peer_messages_dropped_total", "Messages of peers without use here."),
+            (&m.closed, "peer_messages_refused_total", "Messages that no honest peer sends."),
             (&m.timeouts, "appends_timed_out_total", "Appends whose outcome came too late."),
             (&m.checkpoints, "checkpoints_total", "Checkpoints: the durable bound was raised."),
             (&m.leaderships, "leaderships_total", "Elections that this member won."),

@@ -8,6 +8,7 @@ use crate::commitlog::read::{Bounds, Reader};
 use crate::commitlog::work::Done;
 use crate::error::{Error, Status};
 use crate::group::clock::{Clock, NEVER, nanos};
+use crate::group::driver::peers::FromPeer;
 use crate::group::metrics::Metrics;
 use crate::group::staging::Staging;
 use crate::group::sync::{Flag, Snapshot};
@@ -100,10 +101,10 @@ pub enum Control {
     Flush(Arc<Slot>),
     /// Forget whole segments before the record.
     DeletePrefix(Index),
-    /// A read barrier, for a caller that waits.
-    ReadIndex(Arc<Slot>),
-    /// A read barrier, for a callback: its number in the inbox.
-    ReadIndexAsync(u64),
+    /// A read barrier, for a caller that waits, and when it is over (nanoseconds).
+    ReadIndex(Arc<Slot>, u64),
+    /// A read barrier, for a callback: its number in the inbox, and when it is over.
+    ReadIndexAsync(u64, u64),
     /// A bug showed elsewhere: stop for good.
     Fail(String),
     /// Sync, note the bounds, end.
@@ -129,6 +130,8 @@ pub struct Shared {
     pub done: Mutex<Vec<Done>>,
     /// What the group thread is asked for.
     pub controls: Mutex<Vec<Control>>,
+    /// What came from peers and the group thread has not taken yet.
+    pub peers: Mutex<Vec<FromPeer>>,
     marks: Snapshot<MARKS>,
     tail: Snapshot<2>,
     begin: Mutex<Anchor>,
@@ -277,6 +280,7 @@ impl Shared {
             inbox: Mutex::default(),
             done: Mutex::default(),
             controls: Mutex::default(),
+            peers: Mutex::default(),
             marks: Snapshot::new(numbers(&marks)),
             tail: Snapshot::new([tail.index.0, tail.pos]),
             begin: Mutex::default(),
@@ -494,6 +498,12 @@ impl Shared {
         self.driver.ring();
     }
 
+    /// Hands the group thread what came from a peer.
+    pub fn post_peer(&self, came: FromPeer) {
+        lock(&self.peers).push(came);
+        self.driver.ring();
+    }
+
     /// Asks the group thread for something.
     pub fn ask(&self, control: Control) {
         lock(&self.controls).push(control);
@@ -516,7 +526,7 @@ impl Shared {
         if deadline < self.armed.load(Ordering::SeqCst) {
             self.delivery.ring();
         }
-        self.ask(Control::ReadIndexAsync(number));
+        self.ask(Control::ReadIndexAsync(number, deadline));
         Ok(())
     }
 

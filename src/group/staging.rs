@@ -114,8 +114,9 @@ impl Staging {
         self.next
     }
 
-    /// Begins the order of a new term behind Raft's end.
+    /// Begins the order of a leadership behind Raft's end. What the one before left staged goes.
     pub fn begin(&mut self, term: u64, next: Mark) {
+        self.block.clear();
         self.term = term;
         self.next = next;
     }

@@ -19,6 +19,8 @@ fn settings() -> Settings {
         flush: "commit",
         unsynced_max: 64 << 10,
         plants: Plants::NONE,
+        node: 1,
+        members: 1,
     }
 }
 

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
+mod cluster;
 mod crash_points;
 mod model;
 mod plants;

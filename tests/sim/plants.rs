@@ -45,6 +45,8 @@ fn a_cut_at_the_first_bad_checksum_is_caught() {
             flush: "commit",
             unsynced_max: 64 << 10,
             plants,
+            node: 1,
+            members: 1,
         };
         let (disk, clock) = (MemoryDisk::new(), Arc::default());
         let mut log = Open::new(&disk, &clock, &settings).expect("a birth");

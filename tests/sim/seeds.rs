@@ -42,6 +42,8 @@ impl Run {
             flush: if rng.u8(..) < 160 { "commit" } else { "10ms" },
             unsynced_max: 64 << 10,
             plants,
+            node: 1,
+            members: 1,
         };
         Run {
             rng,

@@ -11,11 +11,13 @@ use dledger::disk::memory::MemoryDisk;
 use dledger::error::{Error, Status};
 use dledger::group::clock::Clock;
 use dledger::group::delivery::Delivery;
+use dledger::group::driver::peers::Network;
 use dledger::group::driver::{Driver, Helper, Next};
 use dledger::group::shared::{Control, Life, Shared};
 use dledger::group::waiters::Slot;
 use dledger::group::{
-    AppendOptions, Completion, Entry, Observer, Parts, ReadOptions, State, Token, open_parts,
+    AppendOptions, Around, Completion, Entry, Observer, Parts, ReadOptions, State, Token,
+    open_parts,
 };
 use dledger::options::Options;
 use dledger::plant::Plants;
@@ -31,15 +33,21 @@ pub struct Settings {
     pub flush: &'static str,
     pub unsynced_max: u64,
     pub plants: Plants,
+    /// This member, and how many there are at the birth.
+    pub node: u64,
+    pub members: u64,
 }
 
 impl Settings {
     pub fn options(&self) -> Options {
         let mut options = Options::default();
         let max = (self.segment_bytes - 56).min(3_000);
+        let members: Vec<_> = (1..=self.members).map(|id| format!("{id}@127.0.0.1:{id}")).collect();
+        let members = members.join(",");
         for (key, value) in [
             ("dir", "/"),
-            ("node.id", "1"),
+            ("node.id", &self.node.to_string()),
+            ("members", &members),
             ("segment.bytes", &self.segment_bytes.to_string()),
             ("index.segment.bytes", &self.index_bytes.to_string()),
             ("flush", self.flush),
@@ -103,20 +111,45 @@ pub struct Open {
 }
 
 impl Open {
+    /// A group of one.
     pub fn new(
         disk: &MemoryDisk,
         clock: &Arc<AtomicU64>,
         settings: &Settings,
     ) -> Result<Open, Error> {
         let queue = Queue::default();
-        let helper = queue.clone();
+        let around = Around::alone(Box::new(queue.clone()));
+        Open::with(disk, clock, settings, 1, queue, around)
+    }
+
+    /// One member of several.
+    pub fn member(
+        disk: &MemoryDisk,
+        clock: &Arc<AtomicU64>,
+        settings: &Settings,
+        incarnation: u64,
+        network: Box<dyn Network>,
+    ) -> Result<Open, Error> {
+        let queue = Queue::default();
+        let around = Around { helper: Box::new(queue.clone()), network };
+        Open::with(disk, clock, settings, incarnation, queue, around)
+    }
+
+    fn with(
+        disk: &MemoryDisk,
+        clock: &Arc<AtomicU64>,
+        settings: &Settings,
+        incarnation: u64,
+        queue: Queue,
+        around: Around,
+    ) -> Result<Open, Error> {
         let Parts { shared, mut driver } = open_parts(
             Arc::new(disk.clone()),
             Clock::Manual(clock.clone()),
             &settings.options(),
             settings.plants,
-            1,
-            |_| Ok(Box::new(helper)),
+            incarnation,
+            |_| Ok(around),
         )?;
         assert!(shared.moves(Life::Open, Life::Running));
         shared.wants_events.store(true, Ordering::Relaxed);

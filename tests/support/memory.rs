@@ -71,7 +71,7 @@ fn read(disk: &MemoryDisk, path: String) -> (String, u64, Vec<u8>) {
 
 pub fn settings(segment_bytes: u64, index_bytes: u64) -> Settings {
     let (flush, unsynced_max, plants) = ("commit", 64 << 10, Plants::NONE);
-    Settings { segment_bytes, index_bytes, flush, unsynced_max, plants }
+    Settings { segment_bytes, index_bytes, flush, unsynced_max, plants, node: 1, members: 1 }
 }
 
 /// Opens and elects, without asking that this succeeds.

@@ -5,15 +5,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use raft::StateRole;
 use tracing::{info, warn};
 
 use crate::commitlog::work::Work;
 use crate::error::{Error, Result, Status};
 use crate::group::clock::NEVER;
+use crate::group::driver::barriers::Asker;
 use crate::group::driver::{Driver, Next};
 use crate::group::shared::Control;
-use crate::group::waiters::{Event, Slot, lock};
+use crate::group::waiters::{Slot, lock};
 use crate::types::Index;
 
 impl Driver {
@@ -40,13 +40,11 @@ impl Driver {
         match control {
             Control::Flush(slot) => self.flush(slot)?,
             Control::DeletePrefix(index) => self.delete_prefix(*index)?,
-            Control::ReadIndex(slot) => {
-                let (status, index) = self.read_index();
-                slot.answer(status, index);
+            Control::ReadIndex(slot, deadline) => {
+                self.ask_engine(Asker::Caller(slot.clone()), *deadline, now);
             }
-            Control::ReadIndexAsync(number) => {
-                let (status, index) = self.read_index();
-                self.tell_index(*number, status, index);
+            Control::ReadIndexAsync(number, deadline) => {
+                self.ask_engine(Asker::Callback(*number), *deadline, now);
             }
             Control::Fail(cause) => return Err(Error::Bug(cause.clone())),
             Control::Stop(slot) => {
@@ -61,11 +59,6 @@ impl Driver {
             }
         }
         Ok(false)
-    }
-
-    fn tell_index(&self, number: u64, status: Status, index: Index) {
-        lock(&self.shared.inbox).events.push(Event::ReadIndex { number, status, index });
-        self.shared.delivery.ring();
     }
 
     /// Everything appended is on disk; but what is staged and not taken yet comes first.
@@ -85,17 +78,6 @@ impl Driver {
     fn unwritten(&self) -> bool {
         let staged = self.shared.staging.try_lock().map_or(true, |staging| !staging.is_empty());
         staged || self.proposed < self.block.pieces.len()
-    }
-
-    /// The read barrier of a sole voter: it is the majority.
-    fn read_index(&self) -> (Status, Index) {
-        if self.core.state() != StateRole::Leader {
-            (Status::NotLeader, Index(0))
-        } else if !self.core.is_ready() {
-            (Status::NotReady, Index(0))
-        } else {
-            (Status::Ok, self.marks.committed.index)
-        }
     }
 
     fn delete_prefix(&mut self, index: Index) -> Result<()> {
@@ -150,11 +132,11 @@ impl Driver {
         self.outstanding -= std::mem::take(&mut *lock(&self.shared.done)).len();
         for control in controls {
             match control {
-                Control::Flush(slot) | Control::ReadIndex(slot) => {
+                Control::Flush(slot) | Control::ReadIndex(slot, _) => {
                     slot.answer(Status::Failed, Index(0));
                 }
                 // Barriers for a callback ended with the log.
-                Control::ReadIndexAsync(_) | Control::DeletePrefix(_) | Control::Fail(_) => {}
+                Control::ReadIndexAsync(..) | Control::DeletePrefix(_) | Control::Fail(_) => {}
                 Control::Stop(slot) if self.outstanding > 0 => {
                     lock(&self.shared.controls).push(Control::Stop(slot));
                 }

@@ -13,8 +13,12 @@ use crate::group::driver::{Driver, FULL_DISK_RETRY};
 pub(super) struct Timers {
     sync: u64,
     pub(super) sync_running: bool,
+    /// What it syncs was cut meanwhile: its anchor is no more.
+    pub(super) sync_void: bool,
     checkpoint: u64,
     pub(super) checkpoint_running: bool,
+    /// As with a sync.
+    pub(super) checkpoint_void: bool,
     space: u64,
     pub(super) space_running: bool,
     retention: u64,
@@ -31,8 +35,10 @@ impl Timers {
         Timers {
             sync: NEVER,
             sync_running: false,
+            sync_void: false,
             checkpoint: NEVER,
             checkpoint_running: false,
+            checkpoint_void: false,
             space: 0,
             space_running: false,
             retention: 0,
@@ -65,7 +71,11 @@ impl Driver {
         let allocation =
             if self.core.log().allocation_met_full_disk() { t.allocation } else { NEVER };
         let first = t.sync.min(t.checkpoint).min(allocation);
-        Ok(first.min(t.space_when_full()).min(t.retention_when_on()))
+        Ok(first
+            .min(t.space_when_full())
+            .min(t.retention_when_on())
+            .min(self.next_tick)
+            .min(self.next_barrier()))
     }
 
     fn sync_timer(&mut self, now: u64) {

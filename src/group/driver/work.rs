@@ -28,13 +28,17 @@ impl Driver {
                 Done::Checkpoint(anchor) => {
                     self.timers.checkpoint_running = false;
                     let (durable, committed) = (anchor?, self.committed);
-                    self.core.log_mut().checkpointed(durable, committed)?;
+                    if !std::mem::take(&mut self.timers.checkpoint_void) {
+                        self.core.log_mut().checkpointed(durable, committed)?;
+                    }
                     Metrics::add(&self.shared.metrics.checkpoints, 1);
                 }
                 Done::Sync(anchor) => {
                     self.timers.sync_running = false;
                     let anchor = failed_sync(anchor)?;
-                    self.core.log_mut().synced_elsewhere(anchor);
+                    if !std::mem::take(&mut self.timers.sync_void) {
+                        self.core.log_mut().synced_elsewhere(anchor);
+                    }
                     self.shared.metrics.synced(0);
                 }
                 Done::Remove(result) => result?,

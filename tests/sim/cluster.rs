@@ -1,0 +1,608 @@
+//! T1 for groups of three and five: whole clusters in one thread, over disks in memory and a
+//! network that loses, repeats, delays and reorders messages and cuts links one way. A hostile
+//! phase, then a liveness phase: with the faults over there is a leader within ten election
+//! timeouts, appends commit, and all logs end byte for byte equal.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dledger::commitlog::meta::MemberSet;
+use dledger::commitlog::read::Slice;
+use dledger::disk::memory::MemoryDisk;
+use dledger::error::Status;
+use dledger::group::driver::Next;
+use dledger::group::driver::peers::{FromPeer, Network};
+use dledger::group::shared::{Control, Role};
+use dledger::group::{Entry, ReadOptions};
+use dledger::plant::Plants;
+use dledger::types::Index;
+use dledger::wire::{FrameHeader, Limits, Message, frame};
+
+use crate::number;
+use crate::world::{Open, Settings, body};
+
+/// A frame on its way.
+#[derive(Clone)]
+struct Packet {
+    from: u64,
+    to: u64,
+    head: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+/// What members sent and the network has not taken yet.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<Vec<Packet>>>);
+
+/// One member's way to the others: through the wire's own encoding.
+struct Outlet {
+    from: u64,
+    sent: Sent,
+    closed: Arc<AtomicU64>,
+}
+
+impl Network for Outlet {
+    fn send(&mut self, to: u64, message: Message, raw: Vec<Slice>) {
+        let mut head = Vec::new();
+        frame::encode(&message, &limits(), &mut head).expect("a message that a peer will take");
+        let raw: Vec<u8> = raw.iter().flat_map(|slice| slice.as_ref().to_vec()).collect();
+        assert_eq!(raw.len() as u64, message.raw_len());
+        self.sent.0.lock().unwrap().push(Packet { from: self.from, to, head, raw });
+    }
+    fn members(&mut self, _members: &MemberSet) {}
+    fn close(&mut self, _from: u64, why: &'static str) {
+        eprintln!("member {} closes a connection: {why}", self.from);
+        self.closed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn limits() -> Limits {
+    Limits::new(1 << 20)
+}
+
+/// What an append that was taken came to.
+struct Placed {
+    member: u64,
+    entry: Entry,
+    body: Vec<u8>,
+    status: Option<Status>,
+}
+
+struct Member {
+    disk: MemoryDisk,
+    open: Option<Open>,
+    settings: Settings,
+    /// Checked against what is agreed, below it.
+    checked: u64,
+    /// The highest term it ever showed.
+    term: u64,
+}
+
+/// One cluster, from one seed.
+pub struct Cluster {
+    rng: fastrand::Rng,
+    faults: fastrand::Rng,
+    network: fastrand::Rng,
+    clock: Arc<AtomicU64>,
+    members: BTreeMap<u64, Member>,
+    sent: Sent,
+    flying: Vec<Packet>,
+    /// Links that lose everything, by direction.
+    cut: BTreeSet<(u64, u64)>,
+    closed: Arc<AtomicU64>,
+    /// What was ever committed anywhere.
+    agreed: Vec<(Entry, Vec<u8>)>,
+    leaders: HashMap<u64, u64>,
+    appends: Vec<Placed>,
+    /// Bodies that were refused: they may be nowhere.
+    refused: BTreeSet<Vec<u8>>,
+    ids: u64,
+    lives: u64,
+    power_cuts: bool,
+    print: bool,
+    hash: DefaultHasher,
+}
+
+impl Cluster {
+    pub fn new(seed: u64, plants: Plants) -> Cluster {
+        let mut streams = fastrand::Rng::with_seed(seed);
+        let mut rng = streams.fork();
+        let (faults, network) = (streams.fork(), streams.fork());
+        let count = *rng.choice(&[3, 3, 3, 5]).unwrap();
+        let segment_bytes = *rng.choice(&[4_096, 16_384, 65_536]).unwrap();
+        let index_bytes = *rng.choice(&[4_096u64, 65_536]).unwrap();
+        let flush = if rng.u8(..) < 180 { "commit" } else { "10ms" };
+        let settings = |node| Settings {
+            segment_bytes,
+            index_bytes,
+            flush,
+            unsynced_max: 64 << 10,
+            plants,
+            node,
+            members: count,
+        };
+        let member = |node| Member {
+            disk: MemoryDisk::new(),
+            open: None,
+            settings: settings(node),
+            checked: 0,
+            term: 0,
+        };
+        Cluster {
+            rng,
+            faults,
+            network,
+            clock: Arc::new(AtomicU64::new(1_000_000)),
+            members: (1..=count).map(|node| (node, member(node))).collect(),
+            sent: Sent::default(),
+            flying: Vec::new(),
+            cut: BTreeSet::new(),
+            closed: Arc::default(),
+            agreed: Vec::new(),
+            leaders: HashMap::new(),
+            appends: Vec::new(),
+            refused: BTreeSet::new(),
+            ids: 0,
+            lives: seed << 20,
+            // Who acknowledges before the sync keeps what it said through a kill only.
+            power_cuts: flush == "commit",
+            print: std::env::var_os("SIM_TRACE").is_some(),
+            hash: DefaultHasher::new(),
+        }
+    }
+
+    /// The whole run. Answers a digest of all that happened.
+    pub fn run(mut self, steps: u64) -> u64 {
+        for id in self.ids_of_members() {
+            self.start(id);
+        }
+        for _ in 0..steps {
+            self.step();
+            self.check();
+        }
+        self.heal();
+        self.hash.finish()
+    }
+
+    fn ids_of_members(&self) -> Vec<u64> {
+        self.members.keys().copied().collect()
+    }
+
+    fn note(&mut self, what: impl std::fmt::Debug) {
+        if self.print {
+            eprintln!("{what:?}");
+        }
+        format!("{what:?}").hash(&mut self.hash);
+    }
+
+    fn any(&mut self) -> u64 {
+        self.rng.u64(1..=self.members.len() as u64)
+    }
+
+    fn open(&mut self, id: u64) -> Option<&mut Open> {
+        self.members.get_mut(&id).and_then(|member| member.open.as_mut())
+    }
+
+    fn step(&mut self) {
+        let id = self.any();
+        match self.rng.u32(..1000) {
+            0..120 => self.append(id),
+            120..420 => self.turn(id),
+            420..480 => drop(self.open(id).map(|open| open.work())),
+            480..560 => self.deliver(id),
+            560..760 => self.fly(),
+            760..900 => self.tick(),
+            900..910 => self.split(),
+            910..930 => self.mend(),
+            930..938 => self.kill(id),
+            938..946 => self.power_cut(id),
+            946..948 => self.all_lose_power(),
+            948..975 => self.restart(id),
+            975..982 => self.read_index(id),
+            982..986 => self.purge(id),
+            986..990 => self.fail_a_sync(id),
+            _ => self.lose(),
+        }
+    }
+
+    fn start(&mut self, id: u64) {
+        self.lives += 1;
+        let incarnation = self.lives;
+        let outlet = Outlet { from: id, sent: self.sent.clone(), closed: self.closed.clone() };
+        let clock = self.clock.clone();
+        let member = self.members.get_mut(&id).unwrap();
+        let open =
+            Open::member(&member.disk, &clock, &member.settings, incarnation, Box::new(outlet));
+        let open = open.unwrap_or_else(|e| panic!("member {id} does not open: {e}"));
+        member.checked = open.shared.state().begin.index.0;
+        member.open = Some(open);
+        self.note(("start", id));
+        for other in self.ids_of_members() {
+            if other != id {
+                self.meet(id, other);
+                self.meet(other, id);
+            }
+        }
+    }
+
+    /// A connection is made: `to` learns how far the log of `of` goes.
+    fn meet(&mut self, to: u64, of: u64) {
+        let Some(end) = self.open(of).map(|open| open.driver.log().end().raft_index) else {
+            return;
+        };
+        if let Some(open) = self.open(to) {
+            open.shared.post_peer(FromPeer::Met { id: of, end });
+        }
+    }
+
+    fn append(&mut self, id: u64) {
+        let len = if self.rng.u32(..10) < 8 {
+            self.rng.usize(8..200)
+        } else {
+            self.rng.usize(200..2_500)
+        };
+        let timeout = (self.rng.u32(..20) == 0).then(|| Duration::from_millis(self.rng.u64(1..50)));
+        self.ids += 1;
+        let body = body(self.ids, len);
+        let Some(open) = self.open(id) else { return };
+        match open.append(&body, timeout) {
+            Ok(entry) => {
+                self.note(("append", id, entry));
+                self.appends.push(Placed { member: id, entry, body, status: None });
+            }
+            Err(status) => {
+                self.note(("refused", id, status));
+                self.refused.insert(body);
+            }
+        }
+    }
+
+    fn turn(&mut self, id: u64) {
+        let Some(open) = self.open(id) else { return };
+        let next = open.turn();
+        self.note(("turn", id, next));
+        self.take_sent();
+    }
+
+    fn take_sent(&mut self) {
+        let sent = std::mem::take(&mut *self.sent.0.lock().unwrap());
+        self.flying.extend(sent);
+    }
+
+    fn deliver(&mut self, id: u64) {
+        let Some(open) = self.open(id) else { return };
+        open.delivery.run(0);
+        self.hear(id);
+    }
+
+    /// What became of appends.
+    fn hear(&mut self, id: u64) {
+        let Some(open) = self.open(id) else { return };
+        let completions = std::mem::take(&mut open.told.0.lock().unwrap().completions);
+        for c in completions {
+            let placed = self
+                .appends
+                .iter_mut()
+                .rev()
+                .find(|p| (p.member, p.entry.index, p.entry.term) == (id, c.index, c.term));
+            let placed = placed.expect("it was appended here");
+            assert_eq!(placed.status, None, "{:?} ends twice", placed.entry);
+            placed.status = Some(c.status);
+            let (entry, body) = (placed.entry, placed.body.clone());
+            self.note(("ended", id, entry, c.status));
+            if c.status == Status::Ok {
+                self.check_open(id);
+                let agreed = self.agreed.get(entry.index.0 as usize);
+                assert_eq!(agreed, Some(&(entry, body)), "acknowledged and not agreed");
+            }
+        }
+    }
+
+    /// One packet arrives, mostly in order.
+    fn fly(&mut self) {
+        for _ in 0..self.network.usize(1..8) {
+            if self.flying.is_empty() {
+                return;
+            }
+            let near = self.flying.len().min(if self.network.u8(..) < 220 { 1 } else { 20 });
+            let at = self.network.usize(..near);
+            let again = self.network.u32(..60) == 0;
+            let packet = if again { self.flying[at].clone() } else { self.flying.remove(at) };
+            self.arrive(packet);
+        }
+    }
+
+    fn arrive(&mut self, packet: Packet) {
+        let Packet { from, to, head, raw } = packet;
+        if self.cut.contains(&(from, to)) {
+            if let Some(open) = self.open(from) {
+                open.shared.post_peer(FromPeer::Lost { id: to });
+            }
+            return;
+        }
+        let (fixed, rest) = head.split_first_chunk().unwrap();
+        let header = FrameHeader::decode(fixed, &limits()).expect("our own frame");
+        let message = header.message(rest).expect("our own message");
+        self.note(("arrives", from, to, &message));
+        if let Some(open) = self.open(to) {
+            open.shared.post_peer(FromPeer::Message { from, message: Box::new(message), raw });
+        }
+    }
+
+    /// Some packets never arrive, and the sender may hear of it.
+    fn lose(&mut self) {
+        let keep = self.network.u32(..4);
+        let (network, mut lost) = (&mut self.network, Vec::new());
+        self.flying.retain(|packet| {
+            let kept = network.u32(..4) < keep;
+            if !kept {
+                lost.push((packet.from, packet.to));
+            }
+            kept
+        });
+        for (from, to) in lost {
+            if let Some(open) = self.open(from) {
+                open.shared.post_peer(FromPeer::Lost { id: to });
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let ms = *self.rng.choice(&[1, 5, 20, 20, 20, 50, 120]).unwrap();
+        self.pass(ms);
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let now = self.clock.fetch_add(ms * 1_000_000, Ordering::Relaxed);
+        for member in self.members.values() {
+            member.disk.set_now_ms(now / 1_000_000);
+        }
+    }
+
+    /// Cuts links: between two parts, or some of them one way.
+    fn split(&mut self) {
+        let ids = self.ids_of_members();
+        if self.network.bool() {
+            let (a, b): (Vec<u64>, Vec<u64>) = ids.iter().partition(|_| self.network.bool());
+            let pairs = a.iter().flat_map(|a| b.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+            self.cut = pairs.collect();
+        } else {
+            for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b))) {
+                if a != b && self.network.u32(..4) == 0 {
+                    self.cut.insert((a, b));
+                }
+            }
+        }
+        let cut = self.cut.clone();
+        self.note(("cut", cut));
+    }
+
+    fn mend(&mut self) {
+        for (from, to) in std::mem::take(&mut self.cut) {
+            self.meet(from, to);
+        }
+    }
+
+    fn kill(&mut self, id: u64) {
+        let member = self.members.get_mut(&id).unwrap();
+        let disk = member.disk.restart();
+        self.die(id, disk, "kill");
+    }
+
+    fn power_cut(&mut self, id: u64) {
+        if !self.power_cuts {
+            return self.kill(id);
+        }
+        let faults = &mut self.faults;
+        let disk = self.members[&id].disk.crash(&mut |n| faults.u64(..n.max(1)));
+        self.die(id, disk, "power cut");
+    }
+
+    fn all_lose_power(&mut self) {
+        for id in self.ids_of_members() {
+            self.power_cut(id);
+        }
+    }
+
+    fn die(&mut self, id: u64, disk: MemoryDisk, how: &str) {
+        self.note((how, id));
+        self.hear(id);
+        let member = self.members.get_mut(&id).unwrap();
+        member.open = None;
+        member.disk = disk;
+        // What never heard of its end never will.
+        for placed in self.appends.iter_mut().filter(|p| p.member == id) {
+            placed.status.get_or_insert(Status::LeaderLost);
+        }
+    }
+
+    fn restart(&mut self, id: u64) {
+        if self.members[&id].open.is_none() {
+            self.start(id);
+        } else if self.open(id).is_some_and(|open| open.shared.failure().is_some()) {
+            self.kill(id);
+            self.start(id);
+        }
+    }
+
+    fn read_index(&mut self, id: u64) {
+        let deadline = self.clock.load(Ordering::Relaxed) + 3_000_000_000;
+        if let Some(open) = self.open(id) {
+            let _ = open.shared.ask_read_index(Default::default(), deadline);
+        }
+    }
+
+    fn purge(&mut self, id: u64) {
+        let Some(open) = self.open(id) else { return };
+        let committed = open.shared.committed();
+        let index = self.rng.u64(0..=committed.0);
+        self.open(id).unwrap().shared.ask(Control::DeletePrefix(Index(index)));
+    }
+
+    fn fail_a_sync(&mut self, id: u64) {
+        let n = self.faults.u64(1..4);
+        self.members[&id].disk.fail_sync(n);
+    }
+
+    // ---- the checkers -------------------------------------------------------------------------
+
+    fn check(&mut self) {
+        for id in self.ids_of_members() {
+            self.check_open(id);
+        }
+        assert_eq!(self.closed.load(Ordering::Relaxed), 0, "an honest peer was refused");
+    }
+
+    /// What a member shows as committed is what everybody agreed on, or is agreed from now on.
+    fn check_open(&mut self, id: u64) {
+        let member = self.members.get_mut(&id).unwrap();
+        let Some(open) = &member.open else { return };
+        let state = open.shared.state();
+        assert!(state.begin <= state.committed && state.committed <= state.end, "{state:?}");
+        if state.term > 0 {
+            assert!(state.term >= member.term, "the term of member {id} fell");
+            member.term = state.term;
+        }
+        if state.role == Role::Leader {
+            let leader = *self.leaders.entry(state.term).or_insert(id);
+            assert_eq!(leader, id, "two leaders of term {}", state.term);
+        }
+        let options = ReadOptions {
+            max_entries: 64,
+            wait: Some(Duration::ZERO),
+            verify: true,
+            ..ReadOptions::default()
+        };
+        let mut at = member.checked.max(state.begin.index.0);
+        while at < state.committed.index.0 {
+            let view = open.shared.read(Index(at), &options);
+            let view = view.unwrap_or_else(|e| panic!("member {id}, record {at}: {e:?}"));
+            for entry in view.entries() {
+                let from = (entry.pos + 48 - view.pos()) as usize;
+                let body = view.bytes()[from..from + entry.body_len as usize].to_vec();
+                let index = entry.index.0 as usize;
+                assert!(!self.refused.contains(&body), "a refused append is in the log");
+                match self.agreed.get(index) {
+                    Some(agreed) => assert_eq!(agreed, &(*entry, body), "member {id}"),
+                    None => {
+                        assert_eq!(index, self.agreed.len(), "agreed with a gap, member {id}");
+                        let placed =
+                            self.appends.iter().any(|p| p.entry == *entry && p.body == body);
+                        assert!(placed, "nobody appended {entry:?}");
+                        self.agreed.push((*entry, body));
+                    }
+                }
+            }
+            at = view.next_index().0;
+        }
+        member.checked = at;
+    }
+
+    // ---- the liveness phase -------------------------------------------------------------------
+
+    fn heal(&mut self) {
+        self.note("heal");
+        self.cut.clear();
+        for id in self.ids_of_members() {
+            self.members[&id].disk.fail_sync(0);
+            let failed = self.open(id).is_some_and(|open| open.shared.failure().is_some());
+            if failed {
+                self.kill(id);
+            }
+            self.restart(id);
+        }
+        for a in self.ids_of_members() {
+            for b in self.ids_of_members() {
+                if a != b {
+                    self.meet(a, b);
+                }
+            }
+        }
+        // Ten election timeouts of a second.
+        let leader = self.until(10_000, |cluster| cluster.ready_leader()).expect("a leader");
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            self.ids += 1;
+            let body = body(self.ids, 100);
+            let open = self.open(leader).unwrap();
+            let entry = open.append(&body, Some(Duration::from_secs(60))).expect("it is taken");
+            self.appends.push(Placed { member: leader, entry, body, status: None });
+            ids.push(entry.index.0);
+        }
+        let all = *ids.last().unwrap();
+        self.until(20_000, |cluster| {
+            let there = |m: &Member| m.open.as_ref().is_some_and(|o| o.shared.committed().0 > all);
+            cluster.members.values().all(there).then_some(())
+        })
+        .unwrap_or_else(|| panic!("the members do not all come to {all}"));
+        self.check();
+        self.check_final();
+    }
+
+    fn ready_leader(&self) -> Option<u64> {
+        let leads = |m: &Member| {
+            let state = m.open.as_ref().map(|open| open.shared.state());
+            state.is_some_and(|s| s.role == Role::Leader && s.ready)
+        };
+        self.members.iter().find(|(_, m)| leads(m)).map(|(id, _)| *id)
+    }
+
+    /// Lets time pass without faults until `done`, for so many milliseconds at most.
+    fn until<T>(&mut self, ms: u64, done: impl Fn(&Cluster) -> Option<T>) -> Option<T> {
+        for _ in 0..ms / 5 {
+            self.pass(5);
+            for id in self.ids_of_members() {
+                for _ in 0..50 {
+                    let Some(open) = self.open(id) else { break };
+                    let next = open.turn();
+                    let worked = open.work();
+                    if !worked && matches!(next, Next::At(_) | Next::Over) {
+                        break;
+                    }
+                }
+                self.take_sent();
+                self.deliver(id);
+            }
+            for packet in std::mem::take(&mut self.flying) {
+                self.arrive(packet);
+            }
+            self.check();
+            if let Some(done) = done(self) {
+                return Some(done);
+            }
+        }
+        None
+    }
+
+    /// Nothing that was agreed or acknowledged is missing anywhere; positions, terms and bytes are
+    /// the same.
+    fn check_final(&mut self) {
+        for id in self.ids_of_members() {
+            let open = self.open(id).unwrap();
+            let begin = open.shared.state().begin.index.0 as usize;
+            let records = open.read_all();
+            assert_eq!(records[..], self.agreed[begin..begin + records.len()], "member {id}");
+            assert_eq!(begin + records.len(), self.agreed.len(), "member {id}");
+        }
+        for placed in &self.appends {
+            if placed.status == Some(Status::Ok) {
+                let agreed = &self.agreed[placed.entry.index.0 as usize];
+                assert_eq!(agreed, &(placed.entry, placed.body.clone()));
+            }
+        }
+    }
+}
+
+/// `CLUSTER_SEEDS` clusters, each run twice: the same seed is the same run.
+#[test]
+fn clusters() {
+    let first = number("SIM_FIRST", 0);
+    let steps = number("SIM_STEPS", 1_500);
+    for seed in first..first + number("CLUSTER_SEEDS", 40) {
+        let digest = Cluster::new(seed, Plants::NONE).run(steps);
+        assert_eq!(digest, Cluster::new(seed, Plants::NONE).run(steps), "seed {seed} differs");
+    }
+}
