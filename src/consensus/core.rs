@@ -279,6 +279,10 @@ impl Core {
         let persisted = output.ready.take_persisted_messages();
         self.written = output.ready.number();
         self.node.advance_append_async(output.ready);
+        if output.reset.is_some() {
+            // It is durable when it is done, and nothing of what was written before is left.
+            self.persisted();
+        }
         self.node.advance_apply();
         Sends { now: self.outgoing(now), persisted: self.outgoing(persisted) }
     }

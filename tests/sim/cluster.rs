@@ -163,7 +163,23 @@ impl Cluster {
             self.step();
             self.check();
         }
+        let hostile = self.agreed.len();
         self.heal();
+        if std::env::var_os("SIM_STATS").is_some() {
+            let ok = self.appends.iter().filter(|p| p.status == Some(Status::Ok)).count();
+            let begins: Vec<u64> = self
+                .members
+                .values()
+                .map(|m| m.open.as_ref().unwrap().shared.state().begin.index.0)
+                .collect();
+            eprintln!(
+                "{} members, {} terms led, {hostile} agreed in the hostile phase, {} in all, {} appends, {ok} acknowledged, begins {begins:?}",
+                self.members.len(),
+                self.leaders.len(),
+                self.agreed.len(),
+                self.appends.len()
+            );
+        }
         self.hash.finish()
     }
 
@@ -194,7 +210,8 @@ impl Cluster {
             420..480 => drop(self.open(id).map(|open| open.work())),
             480..560 => self.deliver(id),
             560..760 => self.fly(),
-            760..900 => self.tick(),
+            760..860 => self.tick(),
+            860..900 => self.calm(),
             900..910 => self.split(),
             910..930 => self.mend(),
             930..938 => self.kill(id),
@@ -362,6 +379,16 @@ impl Cluster {
         }
     }
 
+    /// For a while everybody does what there is to do, over the links that there are.
+    fn calm(&mut self) {
+        for _ in 0..self.rng.usize(1..12) {
+            self.round(20);
+            if let Some(leader) = self.ready_leader() {
+                self.append(leader);
+            }
+        }
+    }
+
     /// Cuts links: between two parts, or some of them one way.
     fn split(&mut self) {
         let ids = self.ids_of_members();
@@ -413,6 +440,7 @@ impl Cluster {
         let member = self.members.get_mut(&id).unwrap();
         member.open = None;
         member.disk = disk;
+        member.disk.fail_sync(u64::MAX);
         // What never heard of its end never will.
         for placed in self.appends.iter_mut().filter(|p| p.member == id) {
             placed.status.get_or_insert(Status::LeaderLost);
@@ -444,7 +472,9 @@ impl Cluster {
 
     fn fail_a_sync(&mut self, id: u64) {
         let n = self.faults.u64(1..4);
-        self.members[&id].disk.fail_sync(n);
+        if self.open(id).is_some() {
+            self.members[&id].disk.fail_sync(n);
+        }
     }
 
     // ---- the checkers -------------------------------------------------------------------------
@@ -507,7 +537,7 @@ impl Cluster {
         self.note("heal");
         self.cut.clear();
         for id in self.ids_of_members() {
-            self.members[&id].disk.fail_sync(0);
+            self.members[&id].disk.fail_sync(u64::MAX);
             let failed = self.open(id).is_some_and(|open| open.shared.failure().is_some());
             if failed {
                 self.kill(id);
@@ -553,28 +583,33 @@ impl Cluster {
     /// Lets time pass without faults until `done`, for so many milliseconds at most.
     fn until<T>(&mut self, ms: u64, done: impl Fn(&Cluster) -> Option<T>) -> Option<T> {
         for _ in 0..ms / 5 {
-            self.pass(5);
-            for id in self.ids_of_members() {
-                for _ in 0..50 {
-                    let Some(open) = self.open(id) else { break };
-                    let next = open.turn();
-                    let worked = open.work();
-                    if !worked && matches!(next, Next::At(_) | Next::Over) {
-                        break;
-                    }
-                }
-                self.take_sent();
-                self.deliver(id);
-            }
-            for packet in std::mem::take(&mut self.flying) {
-                self.arrive(packet);
-            }
+            self.round(5);
             self.check();
             if let Some(done) = done(self) {
                 return Some(done);
             }
         }
         None
+    }
+
+    /// Time passes, everybody does what there is to do, and what was sent arrives.
+    fn round(&mut self, ms: u64) {
+        self.pass(ms);
+        for id in self.ids_of_members() {
+            for _ in 0..50 {
+                let Some(open) = self.open(id) else { break };
+                let next = open.turn();
+                let worked = open.work();
+                if !worked && matches!(next, Next::At(_) | Next::Over) {
+                    break;
+                }
+            }
+            self.take_sent();
+            self.deliver(id);
+        }
+        for packet in std::mem::take(&mut self.flying) {
+            self.arrive(packet);
+        }
     }
 
     /// Nothing that was agreed or acknowledged is missing anywhere; positions, terms and bytes are

@@ -8,30 +8,39 @@ use dledger::error::Error;
 use dledger::group::driver::Next;
 use dledger::plant::{Plant, Plants};
 
+use crate::cluster::Cluster;
 use crate::seeds::Run;
 use crate::world::{Open, Settings, body};
 
-fn caught(plant: Plant) {
+fn caught(plant: Plant, whom: &str, run: impl Fn(u64) -> u64 + std::panic::RefUnwindSafe) {
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let found = (0..1000).find(|&seed| {
-        let run = || Run::new(seed, Plants::one(plant)).run(600);
-        std::panic::catch_unwind(run).is_err()
-    });
+    let found = (0..1000).find(|&seed| std::panic::catch_unwind(|| run(seed)).is_err());
     std::panic::set_hook(quiet);
     match found {
-        Some(seed) => println!("{plant:?}: caught by seed {seed}"),
-        None => panic!("{plant:?} was not caught within 1,000 seeds"),
+        Some(seed) => println!("{plant:?} in {whom}: caught by seed {seed}"),
+        None => panic!("{plant:?} in {whom} was not caught within 1,000 seeds"),
     }
+}
+
+fn caught_alone(plant: Plant) {
+    caught(plant, "a group of one", |seed| Run::new(seed, Plants::one(plant)).run(600));
+}
+
+fn caught_in_a_cluster(plant: Plant) {
+    caught(plant, "a cluster", |seed| Cluster::new(seed, Plants::one(plant)).run(1_500));
 }
 
 /// The simulator sees each deliberate mistake (T1's own test). In one test: they share the hook.
 #[test]
 fn each_planted_bug_is_caught() {
-    caught(Plant::AckBeforeSync);
-    caught(Plant::VoteNotSynced);
-    caught(Plant::DeliverBeforeCommit);
-    caught(Plant::SkipDirectorySync);
+    caught_alone(Plant::AckBeforeSync);
+    caught_alone(Plant::VoteNotSynced);
+    caught_alone(Plant::DeliverBeforeCommit);
+    caught_alone(Plant::SkipDirectorySync);
+    caught_in_a_cluster(Plant::AckBeforeSync);
+    caught_in_a_cluster(Plant::VoteNotSynced);
+    caught_in_a_cluster(Plant::DeliverBeforeCommit);
 }
 
 /// Damage at rest is what this one cuts off: what was acknowledged behind it is gone. The log that
