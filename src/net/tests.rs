@@ -26,7 +26,7 @@ use crate::wire::{AppendEntry, Content, HelloAnswer, Limits};
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
     Connected(u64),
-    Received(u64, Message, Bytes),
+    Received(u64, Box<Message>, Bytes),
     Reached(u64),
     Lost(u64),
 }
@@ -134,7 +134,7 @@ impl Handler for Recorder {
     }
 
     fn received(&self, from: u64, incoming: Incoming) {
-        self.hear(Heard::Received(from, incoming.message.clone(), incoming.raw.clone()));
+        self.hear(came(from, incoming.message.clone(), incoming.raw.clone()));
         self.change(|state| {
             if state.holds {
                 state.held.push(incoming);
@@ -198,7 +198,7 @@ impl Node {
     fn says(&mut self, to: &Node, n: u64) {
         let (me, id) = (self.handler.identity.node, to.handler.identity.node);
         self.net().send(id, &heartbeat(n), Vec::new()).unwrap();
-        to.handler.wait_for(&Heard::Received(me, heartbeat(n), Bytes::new()));
+        to.handler.wait_for(&came(me, heartbeat(n), Bytes::new()));
     }
 
     fn count(&self, fault: Fault) -> u64 {
@@ -270,7 +270,7 @@ impl Stranger {
     }
 
     /// Fails if the connection is not closed, or if anything comes before that.
-    fn is_closed(mut self) {
+    fn sees_the_end(mut self) {
         match self.0.read(&mut [0; 64]) {
             Ok(n) => assert_eq!(n, 0, "bytes from the acceptor"),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
@@ -313,6 +313,10 @@ fn config() -> Config {
     // Who waits for a member to come back shall not wait long.
     config.redial_max = Duration::from_millis(100);
     config
+}
+
+fn came(from: u64, message: Message, raw: Bytes) -> Heard {
+    Heard::Received(from, Box::new(message), raw)
 }
 
 fn heartbeat(n: u64) -> Message {

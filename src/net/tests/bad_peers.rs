@@ -63,7 +63,7 @@ fn a_bad_hello_is_refused() {
         let mut stranger = Stranger::dials(&group.one);
         stranger.sends(&hello.encode().unwrap());
         assert_eq!(stranger.answer(), HelloAnswer::Refusal(refusal), "{hello:?}");
-        stranger.is_closed();
+        stranger.sees_the_end();
         assert_eq!(count(&group), before + 1, "{refusal:?}");
         group.goes_on();
     }
@@ -94,7 +94,7 @@ fn noise_is_no_hello() {
         let before = group.one.listener_count(fault);
         let mut stranger = Stranger::dials(&group.one);
         stranger.sends(&bytes);
-        stranger.is_closed();
+        stranger.sees_the_end();
         assert_eq!(group.one.listener_count(fault), before + 1, "{error:?}");
         group.goes_on();
     }
@@ -135,7 +135,7 @@ fn a_bad_frame_closes_the_connection() {
         let before = group.one.count(fault);
         let mut stranger = Stranger::enters(&group.one, &hello(3, 1));
         stranger.sends(&bytes);
-        stranger.is_closed();
+        stranger.sees_the_end();
         until("the count", || group.one.count(fault) == before + 1);
         group.goes_on();
     }
@@ -155,14 +155,14 @@ fn a_bad_frame_closes_the_connection() {
 
 /// A hello that does not come, or comes too slowly, is closed at its limit.
 #[test]
-fn a_slow_hello_is_closed() {
+fn a_slow_hello_sees_the_end() {
     let mut group = Group::new(Config { hello_limit: 40 * TICK, ..config() });
     let bytes = hello(3, 1).encode().unwrap();
     let silent = Stranger::dials(&group.one);
     let mut slow = Stranger::dials(&group.one);
     slow.sends(&bytes[..bytes.len() - 1]);
-    silent.is_closed();
-    slow.is_closed();
+    silent.sees_the_end();
+    slow.sees_the_end();
     assert_eq!(group.one.listener_count(Fault::Slow), 2);
     group.goes_on();
     group.was_undisturbed();
@@ -190,7 +190,7 @@ fn idle_connections_keep_nobody_out() {
     let crowded = group.one.listener_count(Fault::Crowded) as usize;
     assert!(crowded <= IDLE - limits::HELLOS_MAX + 1, "{crowded} were closed");
     for stranger in idle.into_iter().take(crowded) {
-        stranger.is_closed();
+        stranger.sees_the_end();
     }
     assert_eq!(group.one.listener_count(Fault::Slow), 0);
     group.was_undisturbed();
@@ -211,13 +211,13 @@ fn a_member_has_few_connections() {
         node.handler.wait("the bindings", |state| (state.bindings.len() == n).then_some(()));
     }
     let stay = strangers.split_off(2);
-    strangers.into_iter().for_each(Stranger::is_closed);
+    strangers.into_iter().for_each(Stranger::sees_the_end);
     assert_eq!(node.count(Fault::Crowded), 2);
     let last = node.handler.change(|state| state.bindings.pop()).unwrap();
     last.2.send(true).unwrap();
     let mut stay = stay.into_iter().rev();
     let mut new = stay.next().unwrap();
     assert!(matches!(new.answer(), HelloAnswer::Hello(_)));
-    stay.for_each(Stranger::is_closed);
+    stay.for_each(Stranger::sees_the_end);
     node.handler.next(&Heard::Connected(3));
 }

@@ -71,8 +71,8 @@ fn every_message_arrives() {
     }
     for (message, raw) in &messages {
         let raw = Bytes::from(raw.concat());
-        two.handler.wait_for(&Heard::Received(1, message.clone(), raw.clone()));
-        one.handler.wait_for(&Heard::Received(2, message.clone(), raw));
+        two.handler.wait_for(&came(1, message.clone(), raw.clone()));
+        one.handler.wait_for(&came(2, message.clone(), raw));
     }
     assert!(one.net().counters().faults().all(|(_, n)| n == 0));
     until("all written", || one.net().queued_bytes(2) == 0);
@@ -119,18 +119,21 @@ fn a_heartbeat_overtakes_bulk() {
         state.holds = false;
         state.held.clear();
     });
-    let is_append = |heard: &&Heard| matches!(heard, Heard::Received(_, Message::Append { .. }, _));
+    let is_append = |heard: &&Heard| match heard {
+        Heard::Received(_, message, _) => message.kind() == crate::wire::Kind::Append,
+        _ => false,
+    };
     two.handler.wait("the last append", |state| {
         (state.heard.iter().filter(is_append).count() as u64 == n).then_some(())
     });
     let state = lock(&two.handler.state);
-    let beat = Heard::Received(1, heartbeat(1), Bytes::new());
+    let beat = came(1, heartbeat(1), Bytes::new());
     let at = state.heard.iter().position(|heard| *heard == beat).unwrap();
     let behind = state.heard[at..].iter().filter(is_append).count();
     let waited = queued / FRAME;
     assert!(behind + 3 >= waited, "{behind} appends behind the heartbeat, {waited} were queued");
     for (heard, n) in state.heard.iter().filter(is_append).zip(0..) {
-        assert!(*heard == Heard::Received(1, append(n, FRAME), raw(n, FRAME)), "append {n}");
+        assert!(*heard == came(1, append(n, FRAME), raw(n, FRAME)), "append {n}");
     }
 }
 
@@ -155,13 +158,13 @@ fn a_frame_larger_than_all_room_arrives() {
     one.net().set_peers(&[two.peer()]);
     one.handler.wait_for(&Heard::Reached(2));
     one.net().send(2, &append(1, 100_000), vec![raw(1, 100_000)]).unwrap();
-    two.handler.wait_for(&Heard::Received(1, append(1, 100_000), raw(1, 100_000)));
+    two.handler.wait_for(&came(1, append(1, 100_000), raw(1, 100_000)));
     until("all written", || one.net().queued_bytes(2) == 0);
     one.net().send(2, &append(2, 500), vec![raw(2, 500)]).unwrap();
     until("all written", || one.net().queued_bytes(2) == 0);
     assert_eq!(lock(&two.handler.state).held.len(), 1);
     two.handler.change(|state| state.held.clear());
-    two.handler.wait_for(&Heard::Received(1, append(2, 500), raw(2, 500)));
+    two.handler.wait_for(&came(1, append(2, 500), raw(2, 500)));
 }
 
 /// A member that goes away and comes back, at the same address, is reached again; what is sent

@@ -42,7 +42,7 @@ fn an_incarnation_is_bound_before_the_answer() {
             None => drop(ask),
         }
         assert_eq!(stranger.answer(), HelloAnswer::Refusal(refusal));
-        stranger.is_closed();
+        stranger.sees_the_end();
         until("the count", || node.count(Fault::Refused(refusal)) == 1);
     }
 }
@@ -100,11 +100,11 @@ fn a_new_connection_replaces_the_old_one() {
     let node = Node::member(1);
     let old = Stranger::enters(&node, &hello(3, 1));
     let mut new = Stranger::enters(&node, &hello(3, 1));
-    old.is_closed();
+    old.sees_the_end();
     let mut frame = Vec::new();
     crate::wire::frame::encode(&heartbeat(5), &config().frames, &mut frame).unwrap();
     new.sends(&frame);
-    node.handler.wait_for(&Heard::Received(3, heartbeat(5), Bytes::new()));
+    node.handler.wait_for(&came(3, heartbeat(5), Bytes::new()));
 }
 
 /// Who accepts may be anybody too: one that does not answer, that answers noise, that is another
@@ -132,17 +132,17 @@ fn an_acceptor_may_be_bad() {
     };
     let answer = |hello| HelloAnswer::Hello(hello).encode().unwrap();
 
-    accept().is_closed();
+    accept().sees_the_end();
     until("the count of who is slow", || one.count(Fault::Slow) == 1);
 
     let mut noise = accept();
     noise.sends(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    noise.is_closed();
+    noise.sees_the_end();
     until("the count of noise", || one.count(Fault::Hello(crate::wire::HelloError::Magic)) == 1);
 
     let mut other = accept();
     other.sends(&answer(hello(3, 1)));
-    other.is_closed();
+    other.sees_the_end();
     until("the count of another member", || one.count(Fault::Refused(Refusal::NotMe)) == 1);
     assert!(lock(&one.handler.state).heard.is_empty());
 
@@ -153,6 +153,6 @@ fn an_acceptor_may_be_bad() {
     one.handler.next(&Heard::Reached(2));
     talks.sends(b"x");
     one.handler.next(&Heard::Lost(2));
-    talks.is_closed();
+    talks.sees_the_end();
     until("the count of who talks", || one.count(Fault::Talks) == 1);
 }
