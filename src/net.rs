@@ -27,7 +27,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-pub use fault::{Counters, Fault};
+pub use fault::{Count, Counters, Fault};
 pub use limits::Config;
 pub use outbox::Unsent;
 
@@ -139,7 +139,8 @@ impl Net {
 
     /// The other members and their addresses, `host:port`; our own is skipped. Dials those that
     /// are new, redials those whose address changed, ends all with those that are gone, and with
-    /// those whom the handler's members would refuse now.
+    /// those whom the handler's members would refuse now. The handler hears nothing of the
+    /// connections to members that are gone. Call it after each change of the members.
     pub fn set_peers(&mut self, peers: &[(u64, String)]) {
         let me = self.inner.handler.identity().node;
         let wanted = |id: u64| peers.iter().find(|peer| peer.0 == id && id != me);
@@ -215,7 +216,7 @@ impl Drop for Net {
 }
 
 impl Inner {
-    /// Our hello to `to`, who is known to speak `version`.
+    /// Our hello to `to`, as things are now.
     fn hello(&self, to: u64) -> Hello {
         let me = self.handler.identity();
         let members = self.handler.members();

@@ -148,8 +148,10 @@ impl Counters {
     /// Counts a fault, and logs it unless its like was logged a short time ago.
     pub(super) fn blame(&self, who: Who, fault: Fault) {
         self.faults[fault.slot()].add(1);
-        if let Some(since) = self.to_log(who, fault.slot(), Instant::now()) {
-            tracing::warn!("{}: {who}: {fault} ({since} times more since last told)", self.of);
+        match self.to_log(who, fault.slot(), Instant::now()) {
+            None => {}
+            Some(0) => tracing::warn!("{}: {who}: {fault}", self.of),
+            Some(more) => tracing::warn!("{}: {who}: {fault} ({more} times before)", self.of),
         }
     }
 

@@ -7,7 +7,8 @@ use crate::wire::Limits;
 /// The settings of a [`Net`](super::Net).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen, `host:port`. Groups with an equal address share a listener.
+    /// Where to listen, `host:port`. Groups with an equal address share a listener;
+    /// with port 0 each has its own.
     pub listen: String,
     /// Listen without TLS at other addresses than loopback too.
     pub insecure_listen: bool,
