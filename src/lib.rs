@@ -10,6 +10,8 @@ pub mod group;
 
 pub mod consensus;
 
+pub mod net;
+
 pub mod wire;
 
 pub mod commitlog;

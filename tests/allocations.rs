@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use dledger::commitlog::meta::{Member, MemberSet};
 use dledger::commitlog::work::Work;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
@@ -17,11 +18,14 @@ use dledger::group::shared::{Life, Shared};
 use dledger::group::{
     AppendOptions, Around, Completion, Observer, Parts, State, Token, open_parts,
 };
+use dledger::net::{Config, Fault, Handler, Identity, Incoming, Net};
 use dledger::options::Options;
 use dledger::plant::Plants;
-use dledger::types::Index;
+use dledger::types::{Anchor, Index};
 use dledger::wire::frame::{FrameHeader, HEADER, Limits};
-use dledger::wire::hello::{Hello, PREFIX};
+use dledger::wire::hello::{Hello, PREFIX, VERSION};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
 
 struct Counting;
 
@@ -187,4 +191,81 @@ fn a_peer_that_claims_much_makes_us_allocate_little() {
     let before = BYTES.get();
     assert!(Hello::decode(&hello).is_err());
     assert!(BYTES.get() - before <= hello.len());
+}
+
+/// P9, P18, scenario 7: a frame that is announced costs what has come of it, not what was
+/// announced: neither 4 GiB, which is refused, nor what a frame may have, which is waited for.
+#[test]
+fn a_frame_that_does_not_come_costs_little() {
+    const RAW: u32 = 1 << 30;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let config = Config::new("127.0.0.1:0", Limits::new(RAW), 1);
+    let net = Net::start(runtime.handle(), Arc::new(Deaf), config).unwrap();
+    let sent = |bytes: Vec<u8>| {
+        runtime.block_on(async {
+            let mut stream = tokio::net::TcpStream::connect(net.local_address()).await.unwrap();
+            stream.write_all(&hello().encode().unwrap()).await.unwrap();
+            let mut answer = [0; 1024];
+            assert!(stream.read(&mut answer).await.unwrap() > PREFIX);
+            let before = BYTES.get();
+            stream.write_all(&bytes).await.unwrap();
+            stream.shutdown().await.unwrap();
+            while stream.read(&mut answer).await.is_ok_and(|n| n > 0) {}
+            BYTES.get() - before
+        })
+    };
+    let mut header = [0; HEADER];
+    header[..8].fill(0xff);
+    header[8] = 3;
+    let allocated = sent(header.to_vec());
+    assert!(allocated < 64 << 10, "{allocated} bytes for 4 GiB that were announced");
+
+    let claimed = [&[1; 36][..], &[0, 1], &[1; 8], &[1], &[0, 0, 0, 1], &RAW.to_be_bytes()];
+    let came = vec![7; 1 << 20];
+    let mut bytes = frame(3, &claimed.concat());
+    bytes[4..8].copy_from_slice(&RAW.to_be_bytes());
+    bytes[12..16].fill(0);
+    let crc = crc32fast::hash(&[&bytes[..12], &bytes[HEADER..]].concat());
+    bytes[12..16].copy_from_slice(&crc.to_be_bytes());
+    let allocated = sent([bytes, came].concat());
+    assert!(allocated > 1 << 20, "{allocated} bytes: the frame was not read at all");
+    assert!(allocated < 8 << 20, "{allocated} bytes for 1 MiB of 1 GiB that were announced");
+    let cut = Fault::Lost(std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(net.counters().count(cut), 1);
+    assert_eq!(net.counters().bytes_in.get(), 0);
+}
+
+fn hello() -> Hello {
+    Hello {
+        version: VERSION,
+        group: "g".into(),
+        from: 2,
+        to: 1,
+        incarnation: 2,
+        to_incarnation: 0,
+        segment_bytes: 1 << 30,
+        begin: Anchor::default(),
+        end: Anchor::default(),
+    }
+}
+
+/// A member 1 that does not listen to its peer 2.
+struct Deaf;
+
+impl Handler for Deaf {
+    fn identity(&self) -> Identity {
+        let Hello { group, segment_bytes, begin, end, .. } = hello();
+        Identity { group, node: 1, incarnation: 1, segment_bytes, begin, end }
+    }
+    fn members(&self) -> Arc<MemberSet> {
+        let member = |id| Member { id, incarnation: id, address: String::new() };
+        Arc::new(MemberSet { members: (1..=2).map(member).collect(), ..MemberSet::default() })
+    }
+    fn bind(&self, _: u64, _: u64) -> oneshot::Receiver<bool> {
+        oneshot::channel().1
+    }
+    fn connected(&self, _: u64, _: &Hello) {}
+    fn received(&self, _: u64, _: Incoming) {}
+    fn reached(&self, _: u64, _: &Hello) {}
+    fn lost(&self, _: u64) {}
 }
