@@ -97,6 +97,8 @@ pub struct Room {
     pub pos: u64,
     /// The first record without an index unit, or that could be left without a batch unit.
     pub index: Index,
+    /// The first Raft entry without a batch unit.
+    pub raft_index: RaftIndex,
 }
 
 /// The log of one member, its writer's side.

@@ -93,6 +93,15 @@ pub struct MetaStore {
     failed: bool,
 }
 
+impl Meta {
+    /// Whether another member set fits in the block.
+    pub fn has_room_for(&self, members: &MemberSet) -> bool {
+        let mut payload = Out(Vec::new());
+        payload.meta(&Meta { members: members.clone(), ..self.clone() });
+        payload.0.len() <= PAYLOAD_MAX
+    }
+}
+
 impl MetaStore {
     /// Makes the file. A crash leaves no half file under its name.
     pub fn create(disk: &dyn Disk, meta: &Meta) -> Result<MetaStore> {

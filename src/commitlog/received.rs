@@ -2,6 +2,9 @@
 //! written. It must be the true successor of what lies before it here: dense indexes, its own
 //! positions, the chain of checksums, the framing.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use crate::commitlog::Batch;
@@ -32,6 +35,8 @@ pub fn check(
     segment_bytes: u64,
 ) -> Result<(Batch, Anchor), &'static str> {
     let bytes = raw.get(range.clone()).ok_or("its bytes are not there")?;
+    let here = segment_end(at.pos, segment_bytes);
+    let next = if at.pos.is_multiple_of(segment_bytes) { at.pos } else { here };
     let (mut index, mut chain, mut seen) = (at.index, at.chain, 0u32);
     let mut left = bytes;
     let mut first = None;
@@ -41,7 +46,11 @@ pub fn check(
         let whole = decoded.magic == MAGIC && decoded.is_whole();
         let body = left.get(HEADER..decoded.size as usize);
         let body = body.filter(|_| whole).ok_or("no whole record")?;
-        let pos = *first.get_or_insert(decoded.pos) + (bytes.len() - left.len()) as u64;
+        let begin = *first.get_or_insert(decoded.pos);
+        if begin != at.pos && begin != next {
+            return Err("it begins at another position");
+        }
+        let pos = begin + (bytes.len() - left.len()) as u64;
         if (decoded.index, decoded.term, decoded.pos) != (index, claim.term, pos) {
             return Err("a record has another place or term");
         }
@@ -63,11 +72,6 @@ pub fn check(
         left = &left[decoded.size as usize..];
     }
     let pos = first.filter(|_| seen == claim.count).ok_or("records are missing")?;
-    let here = segment_end(at.pos, segment_bytes);
-    let next = if at.pos.is_multiple_of(segment_bytes) { at.pos } else { here };
-    if pos != at.pos && pos != next {
-        return Err("it begins at another position");
-    }
     let end = pos + bytes.len() as u64;
     if end + MIN_BLANK > segment_end(pos, segment_bytes) {
         return Err("it spans two segments");

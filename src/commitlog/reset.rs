@@ -3,6 +3,9 @@
 //! noted cut; then all that there is goes, as behind a cut. A crash in between is finished by
 //! recovery, from the note.
 
+#[cfg(test)]
+mod tests;
+
 use crate::commitlog::index::batch_slot;
 use crate::commitlog::meta::MemberSet;
 use crate::commitlog::{CommitLog, segment};
@@ -24,6 +27,10 @@ impl CommitLog {
         for path in units {
             self.disk.remove(&path).map_err(|e| Error::io(path, e))?;
         }
+        for dir in ["index", "batches"] {
+            self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+        }
+        self.allocating.begin_anew();
         self.finish_cut(begin)?;
         self.memberships.clear();
         self.flushed = begin;

@@ -7,7 +7,7 @@ use crate::commitlog::index::{Allocation, UNIT, UnitFile};
 use crate::commitlog::{CommitLog, Room};
 use crate::disk::{Disk, File, Map, Space};
 use crate::error::{Error, Result};
-use crate::types::{Anchor, Index};
+use crate::types::{Anchor, Index, RaftIndex};
 
 /// A piece of work.
 pub enum Work {
@@ -68,7 +68,17 @@ pub struct Allocating {
     spare: bool,
     index: bool,
     batches: bool,
+    /// Units given out to be allocated for a log that has begun anew since.
+    stale_index: bool,
+    stale_batches: bool,
     disk_full: bool,
+}
+
+impl Allocating {
+    /// The log begins anew: what is being allocated of the old one is of no use when it comes.
+    pub(super) fn begin_anew(&mut self) {
+        (self.stale_index, self.stale_batches) = (self.index, self.batches);
+    }
 }
 
 impl Work {
@@ -107,7 +117,8 @@ impl CommitLog {
         let batches =
             self.batches.allocated().saturating_sub(self.end.raft_index.0 + CONTROL_UNITS);
         let index = self.index.allocated().min(self.end.index.0 + batches);
-        Room { pos: next + self.spare_bytes(), index: Index(index) }
+        let raft_index = RaftIndex(self.batches.allocated() + 1);
+        Room { pos: next + self.spare_bytes(), index: Index(index), raft_index }
     }
 
     /// Whether the last allocation met a full disk.
@@ -158,14 +169,22 @@ impl CommitLog {
             }
             Done::Index(result) => {
                 self.allocating.index = false;
+                let stale = std::mem::take(&mut self.allocating.stale_index);
                 result.map(|(file, range)| {
-                    self.index.allocated_now(file, range);
-                    self.publish();
+                    if !stale {
+                        self.index.allocated_now(file, range);
+                        self.publish();
+                    }
                 })
             }
             Done::Batches(result) => {
                 self.allocating.batches = false;
-                result.map(|(file, range)| self.batches.allocated_now(file, range))
+                let stale = std::mem::take(&mut self.allocating.stale_batches);
+                result.map(|(file, range)| {
+                    if !stale {
+                        self.batches.allocated_now(file, range);
+                    }
+                })
             }
             _ => return Ok(()),
         };

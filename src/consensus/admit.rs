@@ -10,9 +10,10 @@ use bytes::Bytes;
 use raft::StateRole;
 use raft::eraftpb::{Entry, EntryType, Message as RaftMessage, MessageType, Snapshot};
 
+use crate::commitlog::meta::MemberSet;
 use crate::commitlog::received::{Claim, check};
 use crate::commitlog::record::MIN_BLANK;
-use crate::commitlog::{Batch, CommitLog};
+use crate::commitlog::{Batch, CommitLog, Room};
 use crate::consensus::members;
 use crate::consensus::storage::{batch_entry, membership_entry};
 use crate::types::{Anchor, RaftIndex};
@@ -32,8 +33,12 @@ pub struct View<'a> {
     pub leader: u64,
     /// The last Raft entry that is agreed, as far as it knows.
     pub committed: RaftIndex,
-    /// The room that is allocated: bytes and records.
-    pub room: (u64, u64),
+    /// How far the log of the member that it came from is known to match; 0 unless this one leads.
+    pub matched: RaftIndex,
+    /// Whether everything written is durable, as far as the engine was told.
+    pub persisted: bool,
+    /// The room that is allocated.
+    pub room: Room,
 }
 
 /// A message for the engine, and the batches that came with it.
@@ -44,7 +49,7 @@ pub struct Admitted {
     /// What an append brought that is not here yet, in order; their bytes lie in its raw bytes.
     pub batches: Vec<Batch>,
     /// What a reset says.
-    pub reset: Option<(Anchor, crate::commitlog::meta::MemberSet)>,
+    pub reset: Option<(Anchor, MemberSet)>,
 }
 
 /// Why a message is not stepped.
@@ -102,6 +107,10 @@ pub fn admit(
             (out.commit, out.commit_term) = (commit.0, *commit_term);
         }
         Message::VoteReply { pre, reject, commit, commit_term, .. } => {
+            // The engine ends the process if it wins before that.
+            if !pre && !reject && !view.persisted {
+                return Err(Drop("a vote that was not asked for yet"));
+            }
             out.set_msg_type(match pre {
                 true => MessageType::MsgRequestPreVoteResponse,
                 false => MessageType::MsgRequestVoteResponse,
@@ -122,9 +131,16 @@ pub fn admit(
             if leads && *index > view.log.end().raft_index {
                 return Err(Close("it has Raft entries that its leader does not have"));
             }
+            if leads && *reject && *index <= view.matched {
+                return Err(Drop("it rejects what it has acknowledged since"));
+            }
             out.set_msg_type(MessageType::MsgAppendResponse);
             (out.index, out.reject, out.reject_hint) = (index.0, *reject, reject_hint.0);
             (out.log_term, out.commit) = (*log_term, commit.0);
+            // The engine would probe below what matches.
+            if leads && *reject && *reject_hint < view.matched {
+                (out.reject_hint, out.log_term) = (view.matched.0, 0);
+            }
         }
         Message::Heartbeat { commit, context, .. } => {
             out.set_msg_type(MessageType::MsgHeartbeat);
@@ -221,13 +237,16 @@ impl Append<'_> {
             if raft_index <= view.committed {
                 return Err(Close("it contradicts what is agreed"));
             }
+            // What finds no room is dropped: the leader sends it again.
+            if raft_index >= view.room.raft_index {
+                break;
+            }
             if let Content::Batch { count, .. } = entry.content {
                 let claim = Claim { raft_index, term: entry.term, count };
                 let segment_bytes = log.meta().segment_bytes;
                 let (batch, behind) =
                     check(&at, claim, self.raw, range, segment_bytes).map_err(Close)?;
-                // What finds no room is dropped: the leader sends it again.
-                if behind.pos + MIN_BLANK > view.room.0 || behind.index.0 > view.room.1 {
+                if behind.pos + MIN_BLANK > view.room.pos || behind.index > view.room.index {
                     break;
                 }
                 at = behind;
@@ -274,11 +293,27 @@ fn thin(raft_index: RaftIndex, entry: &AppendEntry) -> Result<Entry, Refused> {
 fn snapshot(
     view: &View<'_>,
     begin: &Anchor,
-    set: &crate::commitlog::meta::MemberSet,
+    set: &MemberSet,
     term: u64,
 ) -> Result<Snapshot, Refused> {
     if begin.raft_index == RaftIndex(0) || begin.term == 0 || begin.term > term {
         return Err(Close("a reset to a place that cannot be"));
+    }
+    // Only whole segments are ever purged.
+    if !begin.pos.is_multiple_of(view.log.meta().segment_bytes) {
+        return Err(Close("a reset into the middle of a segment"));
+    }
+    if let Some(agreed) = view.log.anchor(view.committed).filter(|_| term >= view.term) {
+        let behind = begin.raft_index > agreed.raft_index;
+        let falls =
+            begin.term < agreed.term || begin.index < agreed.index || begin.pos < agreed.pos;
+        let other = begin.raft_index == agreed.raft_index && begin.term != agreed.term;
+        if behind && falls || other {
+            return Err(Close("a reset contradicts what is agreed"));
+        }
+    }
+    if !view.log.meta().has_room_for(set) {
+        return Err(Close("a reset with more members than there is room for"));
     }
     if !members::is_sound(set) || set.members.iter().any(|m| m.address.is_empty()) {
         return Err(Close("a reset with members that cannot be"));
@@ -342,4 +377,5 @@ pub fn context_entry(context: u64) -> Entry {
 /// The engine's mark of a campaign that the leader asked for.
 pub const TRANSFER: &[u8] = b"CampaignTransfer";
 /// No term, Raft index, record index or position comes near it: a number beyond it is made up.
-const LIMIT: u64 = 1 << 62;
+/// The places of units are counted in bytes: 32 times as much.
+const LIMIT: u64 = 1 << 56;

@@ -142,9 +142,15 @@ impl Core {
     }
 
     /// Proposes changes of the member set. Returns false if the engine drops them: another change
-    /// is under way, or this member does not lead.
+    /// is under way, or this member does not lead or would not vote any more (it hands the
+    /// leadership over first).
     pub fn propose_change(&mut self, changes: &[Change]) -> bool {
         if self.node.raft.has_pending_conf() || changes.is_empty() {
+            return false;
+        }
+        let known = &self.log().meta().members;
+        let joint = !known.voters_outgoing.is_empty();
+        if joint || !members::voters_after(known, changes).contains(&self.node.raft.id) {
             return false;
         }
         let entry = membership_entry(&members::encode(changes), changes);
@@ -203,7 +209,9 @@ impl Core {
             state: raft.state,
             leader: raft.leader_id,
             committed: self.committed(),
-            room: (room.pos, room.index.0),
+            matched: self.matched(from),
+            persisted: raft.raft_log.persisted == raft.raft_log.last_index(),
+            room,
         };
         let admitted = admit(&view, from, message, raw)?;
         self.received = admitted.batches;

@@ -164,7 +164,8 @@ pub fn has(set: &MemberSet, id: u64) -> bool {
     votes(set, id) || set.learners.contains(&id) || set.learners_next.contains(&id)
 }
 
-/// Whether the engine can make this its configuration: it ends the process if it cannot.
+/// Whether the engine can make this its configuration (it ends the process if it cannot), and all
+/// members are told.
 pub fn is_sound(set: &MemberSet) -> bool {
     let distinct = |ids: &[u64]| {
         let mut sorted = ids.to_vec();
@@ -182,5 +183,21 @@ pub fn is_sound(set: &MemberSet) -> bool {
         && set.learners_next.iter().all(|id| !set.voters.contains(id))
         && set.learners_next.iter().all(|id| !set.learners.contains(id))
         && (joint || set.learners_next.is_empty() && !set.auto_leave)
+        && distinct(&set.members.iter().map(|member| member.id).collect::<Vec<_>>())
         && set.members.iter().all(|member| has(set, member.id))
+        && [&set.voters, &set.voters_outgoing, &set.learners]
+            .iter()
+            .all(|ids| ids.iter().all(|id| set.members.iter().any(|m| m.id == *id)))
+}
+
+/// Who votes when the changes are done.
+pub fn voters_after(set: &MemberSet, changes: &[Change]) -> Vec<u64> {
+    let mut voters = set.voters.clone();
+    for Change { op, member } in changes.iter().filter(|change| change.op != Op::Move) {
+        voters.retain(|id| *id != member.id);
+        if *op == Op::Voter {
+            voters.push(member.id);
+        }
+    }
+    voters
 }

@@ -4,6 +4,7 @@
 use raft::eraftpb::{Entry, Message as RaftMessage, MessageType};
 
 use crate::commitlog::CommitLog;
+use crate::commitlog::control::CONTENT_MAX;
 use crate::consensus::admit::{TRANSFER, context_number};
 use crate::consensus::storage::{Thin, thin};
 use crate::types::{Anchor, RaftIndex};
@@ -111,10 +112,16 @@ fn appends(log: &CommitLog, message: &RaftMessage, message_bytes: u64, sends: &m
     for entry in message.entries.iter() {
         let Some((content, bytes, behind)) = content(log, entry) else { break };
         let len = bytes.map_or(0, |(_, len)| u64::from(len));
-        if !part.entries.is_empty() && part.bytes + len > message_bytes {
+        let says = match &content {
+            Content::Membership(content) => content.len(),
+            _ => 0,
+        };
+        let full = part.bytes + len > message_bytes || part.says + says > CONTENT_MAX;
+        if !part.entries.is_empty() && full {
             sends.push(std::mem::replace(&mut part, Part::new(&at)).outgoing(message));
         }
         part.bytes += len;
+        part.says += says;
         part.raw.extend(bytes);
         part.entries.push(AppendEntry { term: entry.term, content });
         at = behind;
@@ -131,12 +138,14 @@ struct Part {
     entries: Vec<AppendEntry>,
     raw: Vec<Place>,
     bytes: u64,
+    /// Bytes of membership entries: they go into the message itself, whose length is limited.
+    says: usize,
 }
 
 impl Part {
     fn new(at: &Anchor) -> Part {
         let (prev, prev_term, prev_chain) = (at.raft_index, at.term, at.chain);
-        Part { prev, prev_term, prev_chain, entries: Vec::new(), raw: Vec::new(), bytes: 0 }
+        Part { prev, prev_term, prev_chain, entries: vec![], raw: vec![], bytes: 0, says: 0 }
     }
 
     fn outgoing(self, message: &RaftMessage) -> Outgoing {
