@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
 use dledger::group::driver::Next;
@@ -219,4 +220,42 @@ fn p8_a_stop_ends_while_a_write_waits_for_room() {
         let found = open(&disk.crash(&mut |n| 1 % n.max(1)), &settings).read_all();
         same(&found[..3], &records[2..], "what was agreed");
     }
+}
+
+/// An allocation of units that finds room does not hide that no segment does: who is refused for
+/// want of a segment hears so all the time.
+#[test]
+fn p8_room_for_units_is_not_room_for_a_segment() {
+    let settings = settings(64 << 10, 4096);
+    let (disk, clock, mut log) = filled(&settings, 1);
+    log.shared.live.disk_full_ppm.store(1_000_000, Ordering::Relaxed);
+    let space = disk.space().unwrap();
+    disk.set_capacity(space.total - space.available + (60 << 10));
+    let (mut met, mut units) = (false, 0);
+    for _ in 0..10 {
+        clock.fetch_add(SECOND, Ordering::Relaxed);
+        for n in 0..100 {
+            log.append(&[n; 1_000], None).unwrap();
+            log.turn();
+            log.turn();
+        }
+        log.delivery.run(0);
+        loop {
+            let files = disk.paths().iter().filter(|path| path.starts_with("index/")).count();
+            units = units.max(files);
+            let worked = log.work();
+            log.turn();
+            let ended = log.shared.room_ended.load(Ordering::Relaxed);
+            assert!(ended || !met, "it was forgotten with {units} index files");
+            met |= ended;
+            if !worked {
+                break;
+            }
+        }
+    }
+    assert!(met && units > 20, "{met} {units}");
+    disk.set_capacity(1 << 40);
+    clock.fetch_add(SECOND, Ordering::Relaxed);
+    log.settle();
+    assert!(!log.shared.room_ended.load(Ordering::Relaxed));
 }
