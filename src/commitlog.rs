@@ -421,7 +421,7 @@ impl CommitLog {
     fn write_units(&mut self, buf: &[u8], entries: &[LogEntry]) -> Result<()> {
         self.index_buf.clear();
         self.batch_buf.clear();
-        let (first_index, first_raft) = (self.end.index, self.end.raft_index);
+        let before = self.end;
         for entry in entries {
             let unit = match entry {
                 LogEntry::Control(control) => self.end_with_control(control),
@@ -432,13 +432,14 @@ impl CommitLog {
             };
             self.batch_buf.extend_from_slice(&unit.encode());
         }
-        if !self.index_buf.is_empty() {
-            self.index.write(first_index.0, &self.index_buf)?;
+        let index = self.index.write(before.index.0, &self.index_buf);
+        let slot = batch_slot(before.raft_index + 1);
+        let written = index.and_then(|()| self.batches.write(slot, &self.batch_buf));
+        if written.is_err() {
+            // A write that met a full disk is tried again from here.
+            self.end = before;
         }
-        if !self.batch_buf.is_empty() {
-            self.batches.write(batch_slot(first_raft + 1), &self.batch_buf)?;
-        }
-        Ok(())
+        written
     }
 
     fn end_with_control(&mut self, control: &ControlEntry) -> BatchUnit {

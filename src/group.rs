@@ -287,14 +287,15 @@ impl Group {
         self.shared.ask(Control::Stop(slot.clone()));
         // What is in flight has been told; the last sync gets a moment of its own.
         let patience = left().map(|left| left.max(LAST_SYNC));
-        let synced = slot.wait(patience).0 == Status::Ok;
+        let last = slot.wait(patience).0;
         if let Some(threads) = lock(&self.threads).take() {
-            threads.join(&self.shared, synced);
+            threads.join(&self.shared, last != Status::TimedOut);
         }
         if let Some(poller) = &self.poller {
             poller.finish();
         }
-        if synced { status } else { Status::TimedOut }
+        // A full disk may have left something unwritten.
+        if last == Status::Ok { status } else { Status::TimedOut }
     }
 
     /// Changes an option of the open log.

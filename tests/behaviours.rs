@@ -316,3 +316,33 @@ fn case_14_slow_work_elsewhere_costs_nothing() {
     log.stop();
     same(&open(&disk.restart(), &small()).read_all(), &records, "and after it");
 }
+
+/// P18, as in a sync that hangs: appends that time out free their place in the limit while their
+/// bytes are still staged. What is staged stays below the limit all the same.
+#[test]
+fn p18_appends_that_time_out_do_not_flood_what_is_staged() {
+    let (disk, clock) = (MemoryDisk::new(), Arc::new(AtomicU64::new(0)));
+    let mut log = Open::new(&disk, &clock, &settings(1 << 20, 1 << 20)).unwrap();
+    log.settle();
+    let limit = log.shared.live.pending_bytes.load(Ordering::Relaxed);
+    let (mut taken, mut full) = (0, 0);
+    for n in 0..4_000u64 {
+        // Nobody turns the driver.
+        match log.append(&body(n, 2_900), Some(Duration::from_millis(1))) {
+            Ok(entry) => taken = entry.index.0 + 1,
+            Err(status) => {
+                assert_eq!(status, Status::PendingFull);
+                full += 1;
+            }
+        }
+        clock.fetch_add(2_000_000, Ordering::Relaxed);
+        log.delivery.run(0);
+        assert_eq!(log.shared.pending.now(), 0, "it timed out");
+        assert!(log.shared.staging.lock().unwrap().bytes() as u64 <= limit);
+    }
+    assert!(taken * 2_948 > limit - 2_948 && full > 0, "{taken} {full}");
+    log.settle();
+    assert_eq!(log.shared.state().committed.index.0, taken, "it may still commit");
+    append(&mut log, &[vec![7; 100]]);
+    assert_eq!(log.shared.state().committed.index.0, taken + 1);
+}

@@ -86,7 +86,8 @@ pub struct Member {
     pub address: String,
 }
 
-/// The open file. After a failed write or sync it stores nothing more.
+/// The open file. After a failed write or sync it stores nothing more; but a full disk that refuses
+/// the first copy leaves the other one as it was, and more may be tried.
 pub struct MetaStore {
     file: Arc<dyn File>,
     sequence: u64,
@@ -148,7 +149,8 @@ impl MetaStore {
     }
 
     /// Makes `meta` the state. Only when it has returned may others learn of it. `Invalid` if it
-    /// takes more than a block, and then nothing was written.
+    /// takes more than a block, and then nothing was written. `DiskFull`: the state is as it was,
+    /// unless more stores answer `Failed`.
     pub fn store(&mut self, meta: &Meta) -> Result<()> {
         if self.failed {
             return Err(Status::Failed.into());
@@ -156,7 +158,11 @@ impl MetaStore {
         let block = encode(meta, self.sequence + 1)?;
         self.failed = true;
         for at in COPIES {
-            write_copy(&*self.file, &block, at)?;
+            let written = self.file.write_at(&block, at).map_err(|e| Error::io("write meta", e));
+            // The first copy is newer than none: what is torn of it costs nothing.
+            self.failed = at != COPIES[0] || !matches!(written, Err(Error::DiskFull { .. }));
+            written?;
+            self.file.sync().map_err(|e| Error::io("sync meta", e))?;
         }
         self.failed = false;
         self.sequence += 1;

@@ -29,7 +29,9 @@ impl CommitLog {
     /// The beginning of the last segment whose first record is not behind `index`: all whole
     /// segments before it hold only records before `index`.
     pub fn segment_start(&self, index: Index) -> Result<Option<u64>> {
-        for segment in self.segments.iter().skip(1).rev() {
+        // A write that met a full disk may have begun a segment, and no record of it counts yet.
+        let begun = |s: &&Arc<segment::Segment>| s.pos < self.end.pos;
+        for segment in self.segments.iter().skip(1).filter(begun).rev() {
             if self.first_record(segment)? <= index {
                 return Ok(Some(segment.pos));
             }
@@ -59,7 +61,11 @@ impl CommitLog {
         paths.extend(self.index.purge(begin.index.0));
         paths.extend(self.batches.purge(begin.raft_index.0));
         self.publish();
-        self.purge_controls(begin.batch)?;
+        match self.purge_controls(begin.batch) {
+            // Done at a later purge. The files go in any case: they are what makes room.
+            Err(Error::DiskFull { .. }) => {}
+            result => result?,
+        }
         Ok(Some(Work::Remove(paths)))
     }
 
@@ -75,9 +81,12 @@ impl CommitLog {
         if self.control.worth_rewriting(live) {
             // The new file is shorter than the bound: lowered first, or a crash looks like damage.
             self.store_meta(|meta| meta.control_end = 0)?;
-            self.control.rewrite(&keep)?;
-            let control_end = self.control.end();
-            self.store_meta(|meta| meta.control_end = control_end)?;
+            let rewritten = self.control.rewrite(&keep);
+            if matches!(rewritten, Ok(()) | Err(Error::DiskFull { .. })) {
+                let control_end = self.control.end();
+                self.store_meta(|meta| meta.control_end = control_end)?;
+            }
+            rewritten?;
         }
         Ok(())
     }

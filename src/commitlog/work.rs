@@ -60,24 +60,45 @@ pub struct Spare {
     pub map: Arc<Map>,
 }
 
-/// What is being allocated, and whether the disk had room the last time.
+/// What is being allocated. Each kind for itself: room for a few units is none for a segment.
 #[derive(Default)]
 pub struct Allocating {
     /// The largest call that there must be room for, in records and in bytes.
     call: (u64, u64),
-    spare: bool,
-    index: bool,
-    batches: bool,
-    /// Units given out to be allocated for a log that has begun anew since.
-    stale_index: bool,
-    stale_batches: bool,
-    disk_full: bool,
+    spare: Asked,
+    index: Asked,
+    batches: Asked,
+}
+
+/// One kind of allocation.
+#[derive(Default)]
+struct Asked {
+    under_way: bool,
+    /// What is under way is for a log that has begun anew since.
+    stale: bool,
+    /// The last one met a full disk.
+    met_full: bool,
+}
+
+impl Asked {
+    /// Takes in what came of it; `None`: it is of no use. A full disk is remembered, not an error:
+    /// it is tried again.
+    fn back<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
+        let stale = std::mem::take(&mut self.stale);
+        self.under_way = false;
+        self.met_full = matches!(result, Err(Error::DiskFull { .. }));
+        match result {
+            Err(Error::DiskFull { .. }) => Ok(None),
+            other => other.map(|done| Some(done).filter(|_| !stale)),
+        }
+    }
 }
 
 impl Allocating {
     /// The log begins anew: what is being allocated of the old one is of no use when it comes.
     pub(super) fn begin_anew(&mut self) {
-        (self.stale_index, self.stale_batches) = (self.index, self.batches);
+        self.index.stale = self.index.under_way;
+        self.batches.stale = self.batches.under_way;
     }
 }
 
@@ -121,9 +142,10 @@ impl CommitLog {
         Room { pos: next + self.spare_bytes(), index: Index(index), raft_index }
     }
 
-    /// Whether the last allocation met a full disk.
+    /// Whether the last allocation of any kind met a full disk.
     pub fn allocation_met_full_disk(&self) -> bool {
-        self.allocating.disk_full
+        let Allocating { spare, index, batches, .. } = &self.allocating;
+        spare.met_full || index.met_full || batches.met_full
     }
 
     /// Sees to it that a call of so many records and bytes has room, when it comes alone.
@@ -138,60 +160,44 @@ impl CommitLog {
     /// appends they are for.
     pub fn wanted(&mut self, full_ppm: u64) -> Vec<Work> {
         let mut work = Vec::new();
-        if !self.allocating.spare && (self.spares.len() as u64) < self.spares_wanted() {
-            self.allocating.spare = true;
+        if !self.allocating.spare.under_way && (self.spares.len() as u64) < self.spares_wanted() {
+            self.allocating.spare.under_way = true;
             work.push(Work::Spare(self.spare_path(), self.meta.segment_bytes, full_ppm));
         }
         let step = self.unit_step();
         let ahead = self.end.index.0 + step.max(self.allocating.call.0 * 2);
-        if !self.allocating.index
+        if !self.allocating.index.under_way
             && let Some(allocation) = self.index.allocation(ahead, step)
         {
-            self.allocating.index = true;
+            self.allocating.index.under_way = true;
             work.push(Work::Index(allocation));
         }
         let ahead = self.end.raft_index.0 + CONTROL_UNITS + step.max(self.allocating.call.0 * 2);
-        if !self.allocating.batches
+        if !self.allocating.batches.under_way
             && let Some(allocation) = self.batches.allocation(ahead, step)
         {
-            self.allocating.batches = true;
+            self.allocating.batches.under_way = true;
             work.push(Work::Batches(allocation));
         }
         work
     }
 
-    /// Takes in what was allocated. A full disk is remembered, not an error: it is tried again.
+    /// Takes in what was allocated. A full disk is no error: it is tried again.
     pub fn allocated(&mut self, done: Done) -> Result<()> {
-        let result = match done {
-            Done::Spare(result) => {
-                self.allocating.spare = false;
-                result.map(|spare| self.spares.push_back(spare))
-            }
+        match done {
+            Done::Spare(result) => self.spares.extend(self.allocating.spare.back(result)?),
             Done::Index(result) => {
-                self.allocating.index = false;
-                let stale = std::mem::take(&mut self.allocating.stale_index);
-                result.map(|(file, range)| {
-                    if !stale {
-                        self.index.allocated_now(file, range);
-                        self.publish();
-                    }
-                })
+                if let Some((file, range)) = self.allocating.index.back(result)? {
+                    self.index.allocated_now(file, range);
+                    self.publish();
+                }
             }
             Done::Batches(result) => {
-                self.allocating.batches = false;
-                let stale = std::mem::take(&mut self.allocating.stale_batches);
-                result.map(|(file, range)| {
-                    if !stale {
-                        self.batches.allocated_now(file, range);
-                    }
-                })
+                if let Some((file, range)) = self.allocating.batches.back(result)? {
+                    self.batches.allocated_now(file, range);
+                }
             }
-            _ => return Ok(()),
-        };
-        match result {
-            Ok(()) => self.allocating.disk_full = false,
-            Err(Error::DiskFull { .. }) => self.allocating.disk_full = true,
-            Err(error) => return Err(error),
+            _ => {}
         }
         Ok(())
     }
@@ -213,7 +219,7 @@ impl CommitLog {
             for work in work {
                 let done = work.run(&*self.disk.clone());
                 self.allocated(done)?;
-                full |= self.allocating.disk_full;
+                full |= self.allocation_met_full_disk();
             }
             if full {
                 return Ok(());

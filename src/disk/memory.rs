@@ -54,6 +54,8 @@ struct State {
     /// Which sync from now on fails; 1 is the next.
     sync_to_fail: Option<u64>,
     dir_sync_to_fail: Option<u64>,
+    /// Writes to files below it meet a full disk.
+    full_under: Option<String>,
 }
 
 impl MemoryDisk {
@@ -74,6 +76,7 @@ impl MemoryDisk {
             ops_left: None,
             sync_to_fail: None,
             dir_sync_to_fail: None,
+            full_under: None,
         };
         MemoryDisk { shared: Arc::new(Mutex::new(state)) }
     }
@@ -134,6 +137,12 @@ impl MemoryDisk {
     /// Lets the `n`-th sync of a directory from now on, 1 being the next, fail with EIO.
     pub fn fail_dir_sync(&self, n: u64) {
         self.state().dir_sync_to_fail = Some(n);
+    }
+
+    /// Lets every write to a file whose path begins so meet a full disk half way, allocated or not,
+    /// as on a file system that copies on write; `None`: no more.
+    pub fn fill(&self, under: Option<&str>) {
+        self.state().full_under = under.map(String::from);
     }
 
     /// Sets the disk's size. Blocks beyond it cannot be had: `StorageFull`. Also below what is in
@@ -326,6 +335,13 @@ impl State {
         self.alive()
     }
 
+    /// Whether a write to this file meets a full disk whatever room there is.
+    fn refuses(&self, inode: &Inode) -> bool {
+        let Some(under) = &self.full_under else { return false };
+        let mut files = self.names.live.files.iter();
+        files.any(|(path, file)| path.starts_with(under) && Arc::ptr_eq(file, inode))
+    }
+
     /// How many blocks are free.
     fn room(&self) -> u64 {
         let files = self.names.live.files.values();
@@ -384,12 +400,13 @@ impl File for MemoryFile {
         state.alive()?;
         // The write during which the power fails does reach the cache, where the cut may tear it.
         let fate = state.mutate();
-        let room = state.room();
+        let (room, refused) = (state.room(), state.refuses(&self.inode));
         let mut content = guard(&self.inode);
         if !content.has(at, bytes.len() as u64) {
             return fate.and(Err(ErrorKind::InvalidInput.into()));
         }
-        let written = content.write(bytes, at, room);
+        let most = if refused { bytes.len() / 2 } else { bytes.len() };
+        let written = content.write(&bytes[..most], at, room);
         content.modified_ms = state.now_ms;
         state.stats.bytes_written += written as u64;
         fate.and(if written == bytes.len() { Ok(()) } else { Err(full()) })

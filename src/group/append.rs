@@ -192,8 +192,10 @@ impl Shared {
         if staging.term() != self.gate.load(Ordering::Acquire) {
             return Err(self.refusal());
         }
+        // An append that timed out is in flight no more, but its bytes may still be staged.
+        let held = self.pending_bytes.now().max(staging.bytes() as u64);
         let full = self.pending.now() + count > self.live.pending_max.load(Ordering::Relaxed)
-            || self.pending_bytes.now() + bytes > self.live.pending_bytes.load(Ordering::Relaxed);
+            || held + bytes > self.live.pending_bytes.load(Ordering::Relaxed);
         if full {
             return Err(Status::PendingFull);
         }

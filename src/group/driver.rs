@@ -207,26 +207,26 @@ impl Driver {
         if let Some((output, entries)) = self.stalled.take()
             && !self.write(output, entries, now)?
         {
-            return self.answer_while_stalled();
+            return self.stalled_turn(now);
         }
         let came = self.take_staged();
         let more = self.propose()?;
         if !self.write_outputs(now)? {
-            return self.answer_while_stalled();
+            return self.stalled_turn(now);
         }
         if !self.step_peers(now)? || !self.tick(now)? {
-            return self.answer_while_stalled();
+            return self.stalled_turn(now);
         }
         let synced = self.round.is_due(came, now);
         if synced {
             self.sync()?;
             if !self.write_outputs(now)? {
-                return self.answer_while_stalled();
+                return self.stalled_turn(now);
             }
         }
         let over = self.answer(now)?;
         if !over && !self.write_outputs(now)? {
-            return self.answer_while_stalled();
+            return self.stalled_turn(now);
         }
         self.publish();
         if over {
@@ -337,26 +337,17 @@ impl Driver {
 
     /// Writes one output. False if the disk is full: to be tried again.
     fn write(&mut self, output: Output, entries: Vec<LogEntry>, now: u64) -> Result<bool> {
-        if let Some((term, vote)) = output.vote
-            && !self.plants.on(Plant::VoteNotSynced)
-        {
-            self.core.log_mut().set_vote(term, vote)?;
-        }
-        self.prepare(&output)?;
-        if !entries.is_empty() {
-            let Driver { core, block, raw, .. } = self;
-            let received = output.entries.iter().any(|e| matches!(e, OutEntry::Received(_)));
-            let buf = if received { &*raw } else { &block.buf };
-            match core.log_mut().write(buf, &entries) {
-                Err(Error::DiskFull { what, source }) => {
-                    warn!("disk full: {what}: {source}");
-                    self.shared.disk_full.store(true, Ordering::Relaxed);
-                    self.timers.retry = now.saturating_add(nanos(FULL_DISK_RETRY));
-                    self.stalled = Some((output, entries));
-                    return Ok(false);
-                }
-                result => result?,
+        match self.store(&output, &entries) {
+            Err(Error::DiskFull { what, source }) => {
+                warn!("disk full: {what}: {source}");
+                self.shared.disk_full.store(true, Ordering::Relaxed);
+                self.timers.retry = now.saturating_add(nanos(FULL_DISK_RETRY));
+                self.stalled = Some((output, entries));
+                return Ok(false);
             }
+            result => result?,
+        }
+        if !entries.is_empty() {
             let records = self.note_written(&entries);
             if self.plants.on(Plant::DeliverBeforeCommit) {
                 self.marks.committed = self.core.log().end().mark();
@@ -376,6 +367,22 @@ impl Driver {
         }
         self.send(sends);
         Ok(true)
+    }
+
+    fn store(&mut self, output: &Output, entries: &[LogEntry]) -> Result<()> {
+        if let Some((term, vote)) = output.vote
+            && !self.plants.on(Plant::VoteNotSynced)
+        {
+            self.core.log_mut().set_vote(term, vote)?;
+        }
+        self.prepare(output)?;
+        let Driver { core, block, raw, .. } = self;
+        let received = output.entries.iter().any(|e| matches!(e, OutEntry::Received(_)));
+        let buf = if received { &*raw } else { &block.buf };
+        match entries {
+            [] => Ok(()),
+            _ => core.log_mut().write(buf, entries),
+        }
     }
 
     /// Returns how many records were written.
@@ -443,17 +450,23 @@ impl Driver {
             StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
             StateRole::Follower => Role::Follower,
         };
-        let (before, term) = (self.told, self.core.term());
+        let term = self.core.term();
         let role = if role == Role::Follower && self.is_learner() { Role::Learner } else { role };
         self.notice_leadership();
         if role == Role::Leader && self.leading != term {
             self.open_order(term);
         }
-        self.marks.flushed = self.core.log().flushed().mark();
-        self.marks.begin = self.core.log().begin().mark();
         (self.marks.role, self.marks.term, self.marks.leader) = (role, term, self.core.leader());
         // Who sees a leader that is ready can append.
         self.marks.ready = self.core.is_ready() && self.leading == term;
+        self.publish_marks();
+    }
+
+    /// Publishes what is known, and wakes whom it concerns.
+    fn publish_marks(&mut self) {
+        self.marks.flushed = self.core.log().flushed().mark();
+        self.marks.begin = self.core.log().begin().mark();
+        let before = self.told;
         self.shared.publish(&self.marks);
         self.answer_barriers();
         if self.leading == 0 {
@@ -461,7 +474,7 @@ impl Driver {
         }
         self.told = self.marks;
         let changed = (before.role, before.term, before.leader, before.ready)
-            != (role, self.marks.term, self.marks.leader, self.marks.ready);
+            != (self.marks.role, self.marks.term, self.marks.leader, self.marks.ready);
         if changed {
             self.role_changed();
         }

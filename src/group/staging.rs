@@ -131,6 +131,11 @@ impl Staging {
         self.block.pieces.is_empty()
     }
 
+    /// Bytes that are staged and not taken yet.
+    pub fn bytes(&self) -> usize {
+        self.block.buf.len()
+    }
+
     /// Sets the built-in hook.
     pub fn set_stamp(&mut self, stamp: Option<Stamp>) {
         self.stamp = stamp;

@@ -1,6 +1,5 @@
 //! What the group thread is asked for, and how it answers: flush, read barrier, deletion of a head,
-//! stop. Between two turns' writes; as far as it can while the disk is full, and when the log
-//! failed.
+//! stop. After the writes of a turn; as far as it goes while the disk is full, and when the log failed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use crate::commitlog::work::Work;
 use crate::error::{Error, Result, Status};
 use crate::group::clock::NEVER;
 use crate::group::driver::barriers::Asker;
-use crate::group::driver::{Driver, Next};
+use crate::group::driver::{Driver, Next, failed_sync};
 use crate::group::shared::Control;
 use crate::group::waiters::{Slot, lock};
 use crate::types::Index;
@@ -38,6 +37,10 @@ impl Driver {
 
     fn answer_one(&mut self, control: &Control, now: u64) -> Result<bool> {
         match control {
+            // The caller may be who makes room: it must not wait for that.
+            Control::Flush(slot) if self.stalled.is_some() => {
+                slot.answer(Status::DiskFull, Index(0));
+            }
             Control::Flush(slot) => self.flush(slot)?,
             Control::DeletePrefix(index) => self.delete_prefix(*index)?,
             Control::ReadIndex(slot, deadline) => {
@@ -54,7 +57,7 @@ impl Driver {
                     return Ok(false);
                 }
                 let synced = self.stop(now)?;
-                slot.answer(if synced { Status::Ok } else { Status::TimedOut }, Index(0));
+                slot.answer(if synced { Status::Ok } else { Status::DiskFull }, Index(0));
                 return Ok(true);
             }
         }
@@ -103,9 +106,28 @@ impl Driver {
         Ok(())
     }
 
-    /// The last turn: all is synced, and the bounds say so.
-    /// False if a full disk leaves something unwritten.
+    /// The last turn: all is synced, and the bounds say so. False if a full disk leaves something
+    /// unwritten: then what is written is synced.
     fn stop(&mut self, now: u64) -> Result<bool> {
+        if !self.write_rest(now)? {
+            failed_sync(self.core.log_mut().sync())?;
+            return Ok(false);
+        }
+        self.sync()?;
+        if let Some(Work::Checkpoint(files, anchor)) = self.core.log().checkpoint() {
+            for file in files {
+                file.sync().map_err(|e| Error::io("derived units", e))?;
+            }
+            self.note_checkpoint(anchor, now)?;
+        }
+        Ok(true)
+    }
+
+    /// Writes all that is staged. False if the disk is full.
+    fn write_rest(&mut self, now: u64) -> Result<bool> {
+        if self.stalled.is_some() {
+            return Ok(false);
+        }
         self.take_staged();
         loop {
             let more = self.propose()?;
@@ -113,18 +135,9 @@ impl Driver {
                 return Ok(false);
             }
             if !more {
-                break;
+                return Ok(true);
             }
         }
-        self.sync()?;
-        if let Some(Work::Checkpoint(files, anchor)) = self.core.log().checkpoint() {
-            for file in files {
-                file.sync().map_err(|e| Error::io("derived units", e))?;
-            }
-            let committed = self.committed;
-            self.core.log_mut().checkpointed(anchor, committed)?;
-        }
-        Ok(true)
     }
 
     pub(super) fn turn_failed(&mut self) -> Next {
@@ -149,26 +162,24 @@ impl Driver {
         Next::At(NEVER)
     }
 
-    /// The disk is full in the middle of a write: nothing else is done until it ends or the log is
-    /// stopped.
-    pub(super) fn answer_while_stalled(&mut self) -> Result<Next> {
-        let mut controls = lock(&self.shared.controls);
-        if controls.iter().any(|c| matches!(c, Control::Stop(_))) {
-            for control in controls.drain(..) {
-                if let Control::Stop(slot) = control {
-                    slot.answer(Status::TimedOut, Index(0));
-                }
-            }
+    /// The disk is full in the middle of a write. Until it is over, all goes on that needs no write
+    /// to the log: what makes room above all.
+    pub(super) fn stalled_turn(&mut self, now: u64) -> Result<Next> {
+        let over = self.answer(now)?;
+        self.publish_marks();
+        if over {
             return Ok(Next::Over);
         }
-        Ok(Next::At(self.timers.retry))
+        let next = self.timers_while_stalled(now);
+        Ok(Next::At(next.min(self.timers.retry)))
     }
 }
 
-/// Damage where the log should begin anew: the head stays, and everything else goes on.
+/// Where the log should begin anew there is damage, or no room to note it: the head stays, and
+/// everything else goes on.
 fn keeps_the_head(error: Error) -> Result<()> {
     match error {
-        Error::Corrupt { .. } => {
+        Error::Corrupt { .. } | Error::DiskFull { .. } => {
             warn!("nothing is purged: {error}");
             Ok(())
         }

@@ -19,6 +19,8 @@ pub(super) struct Timers {
     pub(super) checkpoint_running: bool,
     /// As with a sync.
     pub(super) checkpoint_void: bool,
+    /// No checkpoint before: the last one met a full disk.
+    pub(super) checkpoint_held: u64,
     space: u64,
     pub(super) space_running: bool,
     retention: u64,
@@ -39,6 +41,7 @@ impl Timers {
             checkpoint: NEVER,
             checkpoint_running: false,
             checkpoint_void: false,
+            checkpoint_held: 0,
             space: 0,
             space_running: false,
             retention: 0,
@@ -78,6 +81,16 @@ impl Driver {
             .min(self.next_barrier()))
     }
 
+    /// The same while a write waits for room: what frees some, and what is due to others.
+    pub(super) fn timers_while_stalled(&mut self, now: u64) -> u64 {
+        if self.stopping {
+            return NEVER;
+        }
+        self.sync_timer(now);
+        self.retention_timer(now);
+        self.timers.sync.min(self.timers.retention_when_on())
+    }
+
     fn sync_timer(&mut self, now: u64) {
         let interval = self.shared.live.flush.load(Ordering::Relaxed);
         let log = self.core.log();
@@ -103,6 +116,10 @@ impl Driver {
         let behind = log.flushed().raft_index > log.meta().durable.raft_index;
         if !behind || self.timers.checkpoint_running {
             self.timers.checkpoint = NEVER;
+            return;
+        }
+        if now < self.timers.checkpoint_held {
+            self.timers.checkpoint = self.timers.checkpoint_held;
             return;
         }
         let interval = self.shared.live.checkpoint.load(Ordering::Relaxed);

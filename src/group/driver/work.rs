@@ -6,11 +6,12 @@ use tracing::warn;
 
 use crate::commitlog::work::{Done, Work};
 use crate::disk::Space;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::group::clock::nanos;
 use crate::group::driver::{Driver, FULL_DISK_RETRY, failed_sync};
 use crate::group::metrics::Metrics;
 use crate::group::waiters::lock;
+use crate::types::Anchor;
 
 impl Driver {
     /// Takes in what came back.
@@ -27,11 +28,10 @@ impl Driver {
                 }
                 Done::Checkpoint(anchor) => {
                     self.timers.checkpoint_running = false;
-                    let (durable, committed) = (anchor?, self.committed);
+                    let durable = anchor?;
                     if !std::mem::take(&mut self.timers.checkpoint_void) {
-                        self.core.log_mut().checkpointed(durable, committed)?;
+                        self.note_checkpoint(durable, now)?;
                     }
-                    Metrics::add(&self.shared.metrics.checkpoints, 1);
                 }
                 Done::Sync(anchor) => {
                     self.timers.sync_running = false;
@@ -61,6 +61,22 @@ impl Driver {
             self.outstanding += 1;
             self.helper.submit(work);
         }
+    }
+
+    /// Derived files are on disk up to the anchor: notes it. On a full disk at a later time.
+    pub(super) fn note_checkpoint(&mut self, durable: Anchor, now: u64) -> Result<()> {
+        let committed = self.committed;
+        match self.core.log_mut().checkpointed(durable, committed) {
+            Err(error @ Error::DiskFull { .. }) => {
+                warn!("no checkpoint: {error}");
+                self.timers.checkpoint_held = now.saturating_add(nanos(FULL_DISK_RETRY));
+            }
+            result => {
+                result?;
+                Metrics::add(&self.shared.metrics.checkpoints, 1);
+            }
+        }
+        Ok(())
     }
 
     /// Whether the disk is fuller than it may be.
