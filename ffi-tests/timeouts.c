@@ -2,7 +2,8 @@
  * Acceptance 2, P3: an append with a timeout of 100 ms behind one of 10 s ends at 100 ms, also
  * while a sync hangs, in both callback modes and in dl_append. While it hangs dl_stop ends with
  * DL_E_TIMED_OUT, everything that waits ends, and the directory stays locked until the sync is
- * over; then it opens, and has what was acknowledged.
+ * over; then it opens, and has what was acknowledged. The thread that hung says nothing then: no
+ * callback runs after dl_stop.
  */
 #include "faults.h"
 
@@ -69,8 +70,16 @@ static void hang(dl_log *log, struct end *first) {
     UNTIL(syncs_hanging, 1);
 }
 
+static int thread_starts, thread_ends;
+static void on_thread(void *user_data, int starts, int callbacks) {
+    (void)user_data, (void)callbacks;
+    __atomic_add_fetch(starts ? &thread_starts : &thread_ends, 1, __ATOMIC_SEQ_CST);
+}
+
 static dl_log *begin(dl_config *cfg, void *(*poll)(void *), pthread_t *poller) {
     dl_log *log = open_log(cfg);
+    thread_starts = thread_ends = 0;
+    IS(DL_OK, dl_on_thread(log, on_thread, NULL, NULL));
     start_leader(log);
     *poller = poll != NULL ? thread(poll, log) : 0;
     IS(DL_OK, dl_append(log, "first", 5, NULL, NULL));
@@ -136,6 +145,7 @@ static void appends(const char *dir, const char *name, const char *callbacks,
     CHECK(metric(log, "appends_pending_bytes") == 0);
     CHECK(metric(log, "appends_timed_out_total") == 5);
     IS(DL_OK, dl_stop(log, 20000));
+    CHECK(thread_starts > 0 && thread_ends == thread_starts);
     if (poller)
         join(poller);
     dl_close(log);
@@ -205,6 +215,7 @@ static void stops(const char *dir, const char *name, const char *callbacks, void
     uint64_t since = now_ms();
     IS(DL_E_TIMED_OUT, dl_stop(log, 100));
     CHECK(now_ms() - since >= SOON && now_ms() - since <= LATE);
+    CHECK(thread_ends == thread_starts - 1); /* all but the one that hangs */
     if (each) {
         CHECK(first.ends == 1 && other.ends == 1);
         IS(DL_E_STOPPED, first.status);
@@ -233,6 +244,7 @@ static void stops(const char *dir, const char *name, const char *callbacks, void
     }
     set_disk(HEALTHY);
     AWAIT(dl_open(cfg, &second, NULL) == DL_OK || second != NULL);
+    CHECK(thread_ends == thread_starts - 1); /* it gave up the lock, and told nobody */
     start_leader(second);
     dl_state state = state_of(second);
     CHECK(state.committed.index >= 2); /* `first` was written */

@@ -424,7 +424,8 @@ typedef void (*dl_event_fn)(void *user_data, uint32_t what, const dl_state *now)
 /**
  * First and last thing each library thread that serves this log does; `callbacks` is 1 on the
  * thread that runs callbacks.  Here a virtual machine attaches and detaches it.  The last calls
- * come before dl_stop returns.
+ * come before dl_stop returns: a thread that still hangs in a sync then (DL_E_TIMED_OUT) makes none
+ * when it ends, at a later time.
  */
 typedef void (*dl_thread_fn)(void *user_data, int starts, int callbacks);
 
@@ -668,7 +669,10 @@ dl_status dl_read_index_async(dl_log *log,
                               void *user_data)
 DL_NOEXCEPT;
 
-/** Puts all that is appended here now on this member's disk.  [waits] */
+/**
+ * Puts all that is appended here now on this member's disk.  DL_E_DISK_FULL while a write waits
+ * for room.  [waits]
+ */
 DL_API dl_status dl_flush(dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
 
 /**

@@ -70,7 +70,8 @@ pub unsafe extern "C" fn dl_on_event(
 
 /// First and last thing each library thread that serves this log does; `callbacks` is 1 on the
 /// thread that runs callbacks.  Here a virtual machine attaches and detaches it.  The last calls
-/// come before dl_stop returns.
+/// come before dl_stop returns: a thread that still hangs in a sync then (DL_E_TIMED_OUT) makes none
+/// when it ends, at a later time.
 pub type dl_thread_fn =
     Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, starts: c_int, callbacks: c_int)>;
 

@@ -91,7 +91,8 @@ pub unsafe extern "C" fn dl_read_index_async(
     })
 }
 
-/// Puts all that is appended here now on this member's disk.  [waits]
+/// Puts all that is appended here now on this member's disk.  DL_E_DISK_FULL while a write waits
+/// for room.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_flush(log: *mut dl_log, timeout_ms: u32) -> dl_status {
     guard::status(|| {
