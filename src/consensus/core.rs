@@ -5,6 +5,9 @@
 //! Before [`Core::tick`], and before a message that may make this member leader, everything
 //! written must be persisted.
 
+#[cfg(test)]
+pub(in crate::consensus) mod tests;
+
 use raft::eraftpb::{Entry, Message as RaftMessage, MessageType};
 use raft::{Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
 
@@ -42,6 +45,9 @@ pub struct Core {
     random: fastrand::Rng,
     /// The number of the last output that was written.
     written: u64,
+    /// Whether the last output was; and the changes of outputs that are not in force yet.
+    is_written: bool,
+    changes: usize,
     /// What the message that was stepped last brought.
     received: Vec<Batch>,
     reset: Option<(Anchor, MemberSet)>,
@@ -108,7 +114,8 @@ impl Core {
             .map_err(|e| Error::corrupt(0, format!("the engine refuses what is on disk: {e}")))?;
         let random = fastrand::Rng::with_seed(pace.seed);
         let (received, reset) = (Vec::new(), None);
-        let mut core = Core { node, pace, random, written: 0, received, reset };
+        let (written, is_written, changes) = (0, false, 0);
+        let mut core = Core { node, pace, random, written, is_written, changes, received, reset };
         core.draw_timeout();
         Ok(core)
     }
@@ -277,7 +284,9 @@ impl Core {
             Thin::Membership(content) => Some((RaftIndex(entry.index), content.to_vec())),
             _ => None,
         });
-        let changes = changes.collect();
+        let changes: Vec<_> = changes.collect();
+        self.changes += changes.len();
+        self.is_written = false;
         Some(Output { ready, vote, reset, cut, entries, reads, changes })
     }
 
@@ -286,12 +295,14 @@ impl Core {
         let now = output.ready.take_messages();
         let persisted = output.ready.take_persisted_messages();
         self.written = output.ready.number();
+        let is_reset = output.ready.snapshot().get_metadata().index != 0;
         self.node.advance_append_async(output.ready);
-        if output.reset.is_some() {
-            // It is durable when it is done, and nothing of what was written before is left.
+        if is_reset {
+            // It is durable when it is done, and what lies before it counts as applied.
             self.persisted();
         }
-        self.node.advance_apply();
+        self.is_written = true;
+        self.applied();
         Sends { now: self.outgoing(now), persisted: self.outgoing(persisted) }
     }
 
@@ -312,6 +323,8 @@ impl Core {
             let change = members::conf_change(&changes);
             self.node.apply_conf_change(&change).map_err(|e| refused(e.to_string()))?
         };
+        self.changes = self.changes.saturating_sub(1);
+        self.applied();
         self.draw_timeout();
         Ok(members::apply(&known, &changes, &state, raft_index))
     }
@@ -354,6 +367,14 @@ impl Core {
     /// How far a member's log is known to match; 0 unless this member leads.
     pub fn matched(&self, id: u64) -> RaftIndex {
         RaftIndex(self.node.raft.prs().get(id).map_or(0, |progress| progress.matched))
+    }
+
+    /// Tells the engine that what is agreed is in force, when it is: a leader leaves a joint state
+    /// when it hears that, and would leave it twice if it heard before the change.
+    fn applied(&mut self) {
+        if self.is_written && self.changes == 0 {
+            self.node.advance_apply();
+        }
     }
 
     fn outgoing(&mut self, messages: Vec<RaftMessage>) -> Vec<Outgoing> {

@@ -1,0 +1,414 @@
+//! The contract of the core: three members in one thread, without a driver. Each has its log on a
+//! disk in memory; what they say passes through the frames of the wire.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::*;
+use crate::commitlog::meta::Member;
+use crate::commitlog::record::{self, HEADER, Header, MAGIC};
+use crate::commitlog::{Birth, LogEntry};
+use crate::consensus::members::Op;
+use crate::disk::memory::MemoryDisk;
+use crate::plant::Plants;
+use crate::wire::frame::{self, FrameHeader, Limits};
+
+const SEGMENT: u64 = 4096;
+const LIMITS: Limits = Limits { raw_max: 1 << 20 };
+const NO_PEER: u64 = 0;
+
+/// A frame on its way.
+pub(in crate::consensus) struct Frame {
+    pub from: u64,
+    pub to: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// One member.
+pub(in crate::consensus) struct Peer {
+    pub core: Core,
+    pub reads: Vec<(u64, RaftIndex)>,
+    pub resets: usize,
+    pub cuts: usize,
+    disk: MemoryDisk,
+}
+
+pub(in crate::consensus) fn member(id: u64) -> Member {
+    Member { id, incarnation: id, address: format!("host{id}:1") }
+}
+
+pub(in crate::consensus) fn set(voters: &[u64]) -> MemberSet {
+    let members = voters.iter().map(|id| member(*id)).collect();
+    MemberSet { members, voters: voters.to_vec(), ..MemberSet::default() }
+}
+
+fn pace(id: u64) -> Pace {
+    let (election_ticks, heartbeat_ticks) = (10, 2);
+    Pace { tick_ns: 1, election_ticks, heartbeat_ticks, message_bytes: 2000, seed: id }
+}
+
+fn log(disk: &MemoryDisk, id: u64, members: MemberSet) -> CommitLog {
+    let birth = Birth {
+        group: "g".into(),
+        node: id,
+        incarnation: id,
+        segment_bytes: SEGMENT,
+        index_bytes: 4096,
+        begin_pos: 0,
+        unsynced_max: 64 << 10,
+        members,
+        clamp_missing_tail: false,
+        disk_full_ppm: 1_000_000,
+        plants: Plants::NONE,
+    };
+    CommitLog::open(Arc::new(disk.clone()), &birth).unwrap()
+}
+
+impl Peer {
+    pub fn new(id: u64, members: MemberSet) -> Peer {
+        Peer::on(MemoryDisk::new(), id, members)
+    }
+
+    fn on(disk: MemoryDisk, id: u64, members: MemberSet) -> Peer {
+        let core = Core::new(log(&disk, id, members), pace(id)).unwrap();
+        Peer { core, reads: Vec::new(), resets: 0, cuts: 0, disk }
+    }
+
+    pub fn reopened(self) -> Peer {
+        let (id, members) = (self.id(), self.core.log().meta().members.clone());
+        drop(self.core);
+        Peer::on(self.disk.restart(), id, members)
+    }
+
+    fn id(&self) -> u64 {
+        self.core.log().meta().node
+    }
+
+    /// Does what the core wants done, in the order of its contract. Returns what to send.
+    pub fn settle(&mut self, raw: &[u8], sealed: &[Batch]) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(output) = self.core.output() {
+            let committed = self.core.log().meta().committed;
+            if let Some((term, vote)) = output.vote {
+                self.core.log_mut().set_vote(term, vote).unwrap();
+            }
+            if let Some((begin, members)) = output.reset.clone() {
+                assert!(begin.raft_index > committed.raft_index);
+                self.core.log_mut().reset(begin, members).unwrap();
+                self.resets += 1;
+            }
+            if let Some(cut) = output.cut {
+                self.core.log_mut().truncate(cut).unwrap();
+                self.cuts += 1;
+            }
+            let entry = |entry: &OutEntry| match entry {
+                OutEntry::Control(control) => LogEntry::Control(control.clone()),
+                OutEntry::Received(batch) => LogEntry::Batch(batch.clone()),
+                OutEntry::Batch { raft_index, term } => {
+                    let own = sealed.iter().find(|b| b.raft_index == *raft_index).unwrap();
+                    assert_eq!(own.term, *term);
+                    LogEntry::Batch(own.clone())
+                }
+            };
+            let entries: Vec<LogEntry> = output.entries.iter().map(entry).collect();
+            self.core.log_mut().write(raw, &entries).unwrap();
+            self.reads.extend(&output.reads);
+            let changes = output.changes.clone();
+            let sends = self.core.written(output);
+            self.send(sends.now, &mut frames);
+            for (raft_index, content) in changes {
+                let members = self.core.change(raft_index, &content).unwrap();
+                self.core.log_mut().set_members(members).unwrap();
+            }
+            self.core.log_mut().sync().unwrap();
+            self.core.log_mut().allocate_now(1_000_000).unwrap();
+            self.core.persisted();
+            self.send(sends.persisted, &mut frames);
+        }
+        frames
+    }
+
+    fn send(&self, sends: Vec<Outgoing>, frames: &mut Vec<Frame>) {
+        for Outgoing { to, message, raw } in sends {
+            let mut bytes = Vec::new();
+            frame::encode(&message, &LIMITS, &mut bytes).unwrap();
+            for (pos, len) in raw {
+                let segment = self.core.log().reader().segment(pos).unwrap();
+                let mut part = vec![0; len as usize];
+                assert!(segment.map.copy(pos - segment.pos, &mut part));
+                bytes.extend_from_slice(&part);
+            }
+            frames.push(Frame { from: self.id(), to, bytes });
+        }
+    }
+
+    /// Takes one frame.
+    pub fn hear(
+        &mut self,
+        from: u64,
+        bytes: &[u8],
+    ) -> (std::result::Result<(), Refused>, Vec<Frame>) {
+        let (head, rest) = bytes.split_first_chunk().unwrap();
+        let header = FrameHeader::decode(head, &LIMITS).unwrap();
+        let (message, raw) = rest.split_at(header.message_len as usize);
+        let message = header.message(message).unwrap();
+        let stepped = self.core.step(from, &message, raw);
+        (stepped, self.settle(raw, &[]))
+    }
+
+    /// Seals a batch as the driver does, and proposes it.
+    pub fn append(&mut self, bodies: &[&[u8]]) -> Vec<Frame> {
+        let (end, term) = (self.core.log().end(), self.core.term());
+        let bytes: usize = bodies.iter().map(|body| HEADER + body.len()).sum();
+        let pos = record::place(end.pos, bytes as u64, SEGMENT);
+        let mut buf = Vec::new();
+        for (body, n) in bodies.iter().zip(0..) {
+            let header = Header {
+                magic: MAGIC,
+                size: (HEADER + body.len()) as u32,
+                index: end.index + n,
+                term,
+                pos: pos + buf.len() as u64,
+                body_len: body.len() as u32,
+                ..Header::default()
+            };
+            buf.extend_from_slice(&header.encode());
+            buf.extend_from_slice(body);
+        }
+        let raft_index = self.core.last() + 1;
+        let (chain, count) = record::seal(&mut buf, raft_index - end.batch - 1, end.chain);
+        assert!(self.core.propose());
+        let (first, count, bytes) = (end.index, count as u32, 0..buf.len());
+        let batch = Batch { raft_index, term, count, first, pos, chain, bytes };
+        self.settle(&buf, &[batch])
+    }
+
+    fn entries(&self) -> Vec<(RaftIndex, Anchor)> {
+        let log = self.core.log();
+        let from = log.begin().raft_index.0 + 1;
+        (from..=log.end().raft_index.0)
+            .map(|i| (RaftIndex(i), log.anchor(RaftIndex(i)).unwrap()))
+            .collect()
+    }
+}
+
+/// Members and what is under way between them.
+struct Cluster {
+    peers: Vec<Peer>,
+    frames: VecDeque<Frame>,
+    /// Who hears nobody and is heard by nobody.
+    away: u64,
+}
+
+impl Cluster {
+    fn new(ids: &[u64], members: &[u64]) -> Cluster {
+        let peers = ids.iter().map(|id| Peer::new(*id, set(members))).collect();
+        Cluster { peers, frames: VecDeque::new(), away: NO_PEER }
+    }
+
+    fn peer(&mut self, id: u64) -> &mut Peer {
+        self.peers.iter_mut().find(|peer| peer.id() == id).unwrap()
+    }
+
+    fn on(&mut self, id: u64, act: impl FnOnce(&mut Peer) -> Vec<Frame>) {
+        let frames = act(self.peer(id));
+        self.frames.extend(frames);
+    }
+
+    fn deliver(&mut self) {
+        while let Some(Frame { from, to, bytes }) = self.frames.pop_front() {
+            if from == self.away || to == self.away {
+                continue;
+            }
+            let (stepped, frames) = self.peer(to).hear(from, &bytes);
+            assert!(!matches!(stepped, Err(Refused::Close(_))), "{from} to {to}: {stepped:?}");
+            self.frames.extend(frames);
+        }
+    }
+
+    fn tick(&mut self, n: usize) {
+        for _ in 0..n {
+            for at in 0..self.peers.len() {
+                let peer = &mut self.peers[at];
+                peer.core.tick();
+                let frames = peer.settle(&[], &[]);
+                self.frames.extend(frames);
+                self.deliver();
+            }
+        }
+    }
+
+    /// Makes a member leader that can be.
+    fn elect(&mut self, id: u64) {
+        for _ in 0..20 {
+            self.on(id, |peer| {
+                peer.core.campaign().unwrap();
+                peer.settle(&[], &[])
+            });
+            self.deliver();
+            if self.peer(id).core.is_ready() {
+                return;
+            }
+            self.tick(10);
+        }
+        assert!(self.peer(id).core.is_ready(), "{id} was not elected");
+    }
+
+    fn append(&mut self, id: u64, body: &[u8]) {
+        self.on(id, |peer| peer.append(&[body, b"second"]));
+        self.deliver();
+    }
+
+    fn change(&mut self, id: u64, changes: &[(Op, u64)]) -> bool {
+        let changes: Vec<Change> =
+            changes.iter().map(|(op, id)| Change { op: *op, member: member(*id) }).collect();
+        let taken = self.peer(id).core.propose_change(&changes);
+        self.on(id, |peer| peer.settle(&[], &[]));
+        self.tick(6);
+        taken
+    }
+
+    fn assert_same(&mut self) {
+        self.tick(6);
+        let expected = self.peers[0].entries();
+        let last = self.peers[0].core.last();
+        for peer in &self.peers {
+            let mine = peer.entries();
+            let skip = expected.len().saturating_sub(mine.len());
+            assert_eq!(mine[mine.len().saturating_sub(expected.len())..], expected[skip..]);
+            assert_eq!(peer.core.committed(), last, "member {}", peer.id());
+            assert_eq!(
+                peer.core.log().meta().members.voters,
+                self.peers[0].core.log().meta().members.voters
+            );
+        }
+    }
+}
+
+/// Elected, replicated through rolls, agreed by all; the logs are the same, after a reopen too.
+#[test]
+fn three_members_agree() {
+    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    all.elect(1);
+    for n in 0..40u8 {
+        all.append(1, &vec![n; 300]);
+    }
+    all.assert_same();
+    assert!(all.peers[0].core.log().end().pos > 3 * SEGMENT);
+    all.peers = all.peers.into_iter().map(Peer::reopened).collect();
+    all.elect(2);
+    all.append(2, b"after");
+    all.assert_same();
+}
+
+/// What a leader alone has goes when it comes back, and nothing else.
+#[test]
+fn a_tail_that_nobody_has_is_cut() {
+    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    all.elect(1);
+    all.append(1, b"agreed");
+    all.assert_same();
+    all.away = 1;
+    for _ in 0..5 {
+        all.append(1, &[7; 900]);
+    }
+    all.elect(2);
+    all.append(2, b"other");
+    all.away = NO_PEER;
+    all.tick(20);
+    all.assert_same();
+    assert_eq!(all.peer(1).cuts, 1);
+    assert_eq!(all.peer(2).cuts + all.peer(3).cuts, 0);
+}
+
+/// Who is behind the leader's begin begins there, and goes on by appends.
+#[test]
+fn a_member_behind_begin_is_reset() {
+    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    all.elect(1);
+    all.append(1, b"all have it");
+    all.assert_same();
+    all.away = 3;
+    for n in 0..30u8 {
+        all.append(1, &vec![n; 600]);
+    }
+    let leader = all.peer(1);
+    let committed = leader.core.log().anchor(leader.core.committed()).unwrap();
+    let work = leader.core.log_mut().purge(2 * SEGMENT, committed).unwrap();
+    work.unwrap().run(&leader.disk);
+    all.away = NO_PEER;
+    all.peer(1).core.lost(3);
+    all.tick(20);
+    all.assert_same();
+    assert_eq!(all.peer(3).resets, 1);
+    assert_eq!(all.peer(3).core.log().begin(), all.peer(1).core.log().begin());
+    all.peers = all.peers.into_iter().map(Peer::reopened).collect();
+    all.elect(3);
+    all.append(3, b"from the one that was behind");
+    all.assert_same();
+}
+
+/// One becomes three through a joint state, and one again. No leader ends its own vote, and no
+/// change comes into another.
+#[test]
+fn members_come_and_go() {
+    let mut all = Cluster::new(&[1, 2, 3], &[1]);
+    all.elect(1);
+    all.append(1, b"alone");
+    assert!(all.change(1, &[(Op::Learner, 2), (Op::Learner, 3)]));
+    assert!(all.change(1, &[(Op::Voter, 2), (Op::Voter, 3)]));
+    all.append(1, b"three");
+    all.assert_same();
+    assert_eq!(all.peer(3).core.log().meta().members.voters, [1, 2, 3]);
+    assert!(all.peer(3).core.log().meta().members.voters_outgoing.is_empty());
+    assert!(!all.change(1, &[(Op::Remove, 1)]), "it would lead without a vote");
+    assert!(!all.change(1, &[]));
+    assert!(all.change(1, &[(Op::Remove, 2), (Op::Remove, 3)]));
+    all.append(1, b"one");
+    assert!(!all.change(1, &[(Op::Remove, 1)]), "nobody would vote");
+    assert_eq!(all.peer(1).core.log().meta().members.voters, [1]);
+    assert_eq!(all.peer(1).core.committed(), all.peer(1).core.last());
+}
+
+/// The leadership is handed over; what is proposed meanwhile is dropped.
+#[test]
+fn a_leader_hands_over() {
+    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    all.elect(1);
+    all.append(1, b"before");
+    all.on(1, |peer| {
+        peer.core.transfer(3);
+        assert_eq!(peer.core.transferee(), 3);
+        assert!(!peer.core.propose());
+        peer.settle(&[], &[])
+    });
+    all.deliver();
+    assert!(all.peer(3).core.is_ready() && all.peer(1).core.state() == StateRole::Follower);
+    all.append(3, b"after");
+    all.assert_same();
+}
+
+/// A read index on the leader and on a follower; none without a majority.
+#[test]
+fn a_read_index_is_what_a_majority_confirms() {
+    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    all.elect(1);
+    all.append(1, b"read me");
+    all.tick(4);
+    let last = all.peer(1).core.committed();
+    for (id, attempt) in [(1, 11), (2, 12)] {
+        all.on(id, |peer| {
+            peer.core.read_index(attempt);
+            peer.settle(&[], &[])
+        });
+        all.deliver();
+        assert_eq!(all.peer(id).reads, [(attempt, last)]);
+    }
+    all.away = 1;
+    all.on(1, |peer| {
+        peer.core.read_index(13);
+        peer.settle(&[], &[])
+    });
+    all.deliver();
+    assert_eq!(all.peer(1).reads.len(), 1);
+}
