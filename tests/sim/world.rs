@@ -47,7 +47,6 @@ impl Settings {
         for (key, value) in [
             ("dir", "/"),
             ("node.id", &self.node.to_string()),
-            ("members", &members),
             ("segment.bytes", &self.segment_bytes.to_string()),
             ("index.segment.bytes", &self.index_bytes.to_string()),
             ("flush", self.flush),
@@ -59,6 +58,9 @@ impl Settings {
             ("checkpoint.interval", "50ms"),
         ] {
             options.set(key, value).unwrap_or_else(|e| panic!("{key} = {value}: {e}"));
+        }
+        if self.members > 1 {
+            options.set("members", &members).expect("members");
         }
         options
     }
