@@ -87,5 +87,5 @@ fn controls(at: &Anchor, raft_index: RaftIndex, first: bool) -> u16 {
         return 0;
     }
     let count = raft_index.0.saturating_sub(at.batch.0).saturating_sub(1);
-    u16::try_from(count).unwrap_or(CONTROLS_MANY).min(CONTROLS_MANY)
+    u16::try_from(count).unwrap_or(CONTROLS_MANY)
 }

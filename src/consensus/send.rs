@@ -128,6 +128,9 @@ fn appends(log: &CommitLog, message: &RaftMessage, message_bytes: u64, sends: &m
     }
 }
 
+/// Bytes in the log: position and length.
+type Place = (u64, u32);
+
 struct Part {
     prev: RaftIndex,
     prev_term: u64,
@@ -154,7 +157,7 @@ impl Part {
 }
 
 /// What a Raft entry holds, where its bytes are, and the anchor behind it.
-fn content(log: &CommitLog, entry: &Entry) -> Option<(Content, Option<(u64, u32)>, Anchor)> {
+fn content(log: &CommitLog, entry: &Entry) -> Option<(Content, Option<Place>, Anchor)> {
     let raft_index = RaftIndex(entry.index);
     let behind = log.anchor(raft_index).filter(|anchor| anchor.term == entry.term)?;
     Some(match thin(entry) {
