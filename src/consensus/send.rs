@@ -131,6 +131,9 @@ fn appends(log: &CommitLog, message: &RaftMessage, message_bytes: u64, sends: &m
     }
 }
 
+/// Bytes in the log: position and length.
+type Place = (u64, u32);
+
 struct Part {
     prev: RaftIndex,
     prev_term: u64,

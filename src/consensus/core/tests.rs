@@ -413,3 +413,31 @@ fn a_read_index_is_what_a_majority_confirms() {
     all.deliver();
     assert_eq!(all.peer(1).reads.len(), 1);
 }
+
+/// However long the membership entries of a log are, each message fits in a frame.
+#[test]
+fn long_membership_entries_are_sent_one_by_one() {
+    let mut log = log(&MemoryDisk::new(), 1, set(&[1, 2]));
+    let mut message = RaftMessage { to: 2, term: 1, ..RaftMessage::default() };
+    message.set_msg_type(MessageType::MsgAppend);
+    let mut entries = Vec::new();
+    for index in 1..=6 {
+        let content = vec![0; 60_000 / index as usize];
+        let context = [&[2][..], &content].concat().into();
+        entries.push(Entry { index, term: 1, context, ..Entry::default() });
+        let (raft_index, kind) = (RaftIndex(index), ControlKind::Membership);
+        let control = ControlEntry { raft_index, term: 1, kind, content };
+        log.write(&[], &[LogEntry::Control(control)]).unwrap();
+    }
+    message.set_entries(entries.into());
+    let mut sends = Vec::new();
+    send::outgoing(&log, message, 2000, &mut sends);
+    let mut next = 1;
+    for Outgoing { message, .. } in &sends {
+        frame::encode(message, &LIMITS, &mut Vec::new()).unwrap();
+        let Message::Append { prev, entries, .. } = message else { panic!("{message:?}") };
+        assert_eq!(prev.0 + 1, next);
+        next += entries.len() as u64;
+    }
+    assert_eq!((next, sends.len()), (7, 3));
+}
