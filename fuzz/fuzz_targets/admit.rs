@@ -105,7 +105,7 @@ impl Live {
             }),
             2 => self.core.campaign().unwrap(),
             3 => self.core.transfer(bytes.number()),
-            4 => self.core.read_index(bytes.number() | 1),
+            4 => drop(self.core.read_index()),
             5 => self.core.met(bytes.number(), RaftIndex(bytes.number())),
             6 => self.core.lost(bytes.number()),
             7 => {

@@ -131,9 +131,6 @@ fn appends(log: &CommitLog, message: &RaftMessage, message_bytes: u64, sends: &m
     }
 }
 
-/// Bytes in the log: position and length.
-type Place = (u64, u32);
-
 struct Part {
     prev: RaftIndex,
     prev_term: u64,
