@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use dledger::commitlog::meta::MetaStore;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
+use dledger::group::driver::Next;
 use dledger::group::{
     AppendOptions, Completion, Entry, Group, Observer, ReadOptions, State, Token,
 };
@@ -345,4 +346,18 @@ fn p18_appends_that_time_out_do_not_flood_what_is_staged() {
     assert_eq!(log.shared.state().committed.index.0, taken, "it may still commit");
     append(&mut log, &[vec![7; 100]]);
     assert_eq!(log.shared.state().committed.index.0, taken + 1);
+}
+
+/// Case 13, the other side of it: while a hook pauses under the append lock, the group thread sleeps
+/// until something comes. What the append does when it ends wakes it.
+#[test]
+fn case_13_a_hook_that_pauses_keeps_nobody_busy() {
+    for flush in ["commit", "10ms"] {
+        let mut log = open(&MemoryDisk::new(), &Settings { flush, ..small() });
+        log.append(&[1; 100], None).unwrap();
+        log.settle();
+        let shared = log.shared.clone();
+        let _hook = shared.staging.lock().unwrap();
+        assert!(matches!(log.turn(), Next::At(_)), "flush={flush}");
+    }
 }

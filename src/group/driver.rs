@@ -217,8 +217,7 @@ impl Driver {
         if !self.step_peers(now)? || !self.tick(now)? {
             return self.stalled_turn(now);
         }
-        let synced = self.round.is_due(came, now);
-        if synced {
+        if self.round.is_due(came, now) {
             self.sync()?;
             if !self.write_outputs(now)? {
                 return self.stalled_turn(now);
@@ -235,8 +234,8 @@ impl Driver {
         let next = self.timers(now)?;
         Ok(match self.round.is_open() {
             _ if more => Next::Now,
-            false if !synced && !came => Next::At(next),
-            _ => Next::Soon(self.round.missing()),
+            true => Next::Soon(self.round.missing()),
+            false => Next::At(next),
         })
     }
 
