@@ -150,7 +150,9 @@ pub fn open_parts(
     shared.metrics.recovery_read.store(log.recovery_read(), Ordering::Relaxed);
     let shared = Arc::new(shared);
     let Around { helper, network } = around(&shared)?;
-    let pace = pace(options, incarnation ^ birth.node);
+    // Two members must not draw the same timeouts, whatever their numbers have in common.
+    let seed = incarnation.wrapping_add(birth.node.wrapping_mul(GOLDEN));
+    let pace = pace(options, seed);
     let driver =
         Driver::new(shared.clone(), log, helper, network, plants, options.unsynced_max, pace)?;
     Ok(Parts { shared, driver })
@@ -560,3 +562,5 @@ const LEAST_TICK: Duration = Duration::from_millis(1);
 const MOST_TICK: Duration = Duration::from_millis(20);
 /// Most bytes of records in one message of several batches: no heartbeat waits longer behind it.
 const MESSAGE_BYTES: u64 = 256 << 10;
+/// 2^64 by the golden ratio: multiples of it lie far apart.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

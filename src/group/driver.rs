@@ -36,7 +36,7 @@ use crate::group::shared::{Life, Marks, Role, Shared};
 use crate::group::staging::{Block, Piece};
 use crate::group::waiters::{Event, lock};
 use crate::plant::{Plant, Plants};
-use crate::types::{Anchor, Mark, RaftIndex};
+use crate::types::{Anchor, RaftIndex};
 
 /// Where work goes that may take long. What comes of it is handed to [`Shared::post`].
 pub trait Helper: Send {
@@ -72,8 +72,6 @@ pub struct Driver {
     sealed: Vec<Batch>,
     /// The chain behind the last sealed batch, and its Raft index.
     chain: (u32, RaftIndex),
-    /// Where Raft entries end that are written and not agreed yet.
-    ends: VecDeque<(RaftIndex, Mark)>,
     /// Raw bytes of the message that was stepped last.
     raw: Vec<u8>,
     /// A write that met a full disk, to be tried again.
@@ -127,7 +125,6 @@ impl Driver {
             block: Block::default(),
             proposed: 0,
             sealed: Vec::new(),
-            ends: VecDeque::new(),
             raw: Vec::new(),
             stalled: None,
             network,
@@ -147,9 +144,6 @@ impl Driver {
             stopping: false,
             failed: false,
         };
-        if end.raft_index > committed.raft_index {
-            driver.ends.push_back((end.raft_index, end.mark()));
-        }
         driver.shared.set_begin(begin);
         driver.publish_room();
         Ok(driver)
@@ -385,25 +379,15 @@ impl Driver {
     }
 
     /// Returns how many records were written.
-    fn note_written(&mut self, entries: &[LogEntry]) -> u64 {
+    fn note_written(&self, entries: &[LogEntry]) -> u64 {
         let metrics = &self.shared.metrics;
         let mut records = 0;
         for entry in entries {
-            let (raft_index, end) = match entry {
-                LogEntry::Batch(batch) => {
-                    records += u64::from(batch.count);
-                    Metrics::add(&metrics.bytes, batch.bytes.len() as u64);
-                    Metrics::add(&metrics.batches, 1);
-                    let index = batch.first + u64::from(batch.count);
-                    let pos = batch.pos + batch.bytes.len() as u64;
-                    (batch.raft_index, Mark { index, pos })
-                }
-                LogEntry::Control(control) => {
-                    let before = self.ends.back().map_or(self.committed.mark(), |(_, end)| *end);
-                    (control.raft_index, before)
-                }
-            };
-            self.ends.push_back((raft_index, end));
+            if let LogEntry::Batch(batch) = entry {
+                records += u64::from(batch.count);
+                Metrics::add(&metrics.bytes, batch.bytes.len() as u64);
+                Metrics::add(&metrics.batches, 1);
+            }
         }
         Metrics::add(&metrics.records, records);
         records
@@ -424,19 +408,11 @@ impl Driver {
     /// The commit index may have moved: finds the mark it stands for.
     fn advance(&mut self) {
         let agreed = self.core.committed();
-        let mut end = None;
-        while let Some((raft_index, mark)) = self.ends.front().copied() {
-            if raft_index > agreed {
-                break;
-            }
-            end = Some((raft_index, mark));
-            self.ends.pop_front();
-        }
-        if let Some((raft_index, mark)) = end {
-            self.marks.committed = self.marks.committed.max(mark);
-            if let Some(anchor) = self.core.log().anchor(raft_index) {
-                self.committed = anchor;
-            }
+        if agreed > self.committed.raft_index
+            && let Some(anchor) = self.core.log().anchor(agreed)
+        {
+            self.committed = anchor;
+            self.marks.committed = self.marks.committed.max(anchor.mark());
         }
     }
 

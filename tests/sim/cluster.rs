@@ -16,7 +16,7 @@ use dledger::error::Status;
 use dledger::group::driver::Next;
 use dledger::group::driver::peers::{FromPeer, Network};
 use dledger::group::shared::{Control, Role};
-use dledger::group::{Entry, ReadOptions};
+use dledger::group::{Entry, ReadOptions, Token};
 use dledger::plant::Plants;
 use dledger::types::Index;
 use dledger::wire::{FrameHeader, Limits, Message, frame};
@@ -97,6 +97,10 @@ pub struct Cluster {
     agreed: Vec<(Entry, Vec<u8>)>,
     leaders: HashMap<u64, u64>,
     appends: Vec<Placed>,
+    /// How much was agreed, as far as anybody showed, when each read barrier was asked for.
+    barriers: Vec<u64>,
+    /// Barriers that were answered.
+    covered: u64,
     /// Bodies that were refused: they may be nowhere.
     refused: BTreeSet<Vec<u8>>,
     ids: u64,
@@ -144,6 +148,8 @@ impl Cluster {
             agreed: Vec::new(),
             leaders: HashMap::new(),
             appends: Vec::new(),
+            barriers: Vec::new(),
+            covered: 0,
             refused: BTreeSet::new(),
             ids: 0,
             lives: seed << 20,
@@ -173,11 +179,13 @@ impl Cluster {
                 .map(|m| m.open.as_ref().unwrap().shared.state().begin.index.0)
                 .collect();
             eprintln!(
-                "{} members, {} terms led, {hostile} agreed in the hostile phase, {} in all, {} appends, {ok} acknowledged, begins {begins:?}",
+                "{} members, {} terms led, {hostile} agreed in the hostile phase, {} in all, {} appends, {ok} acknowledged, {} of {} barriers answered, begins {begins:?}",
                 self.members.len(),
                 self.leaders.len(),
                 self.agreed.len(),
-                self.appends.len()
+                self.appends.len(),
+                self.covered,
+                self.barriers.len()
             );
         }
         self.hash.finish()
@@ -218,9 +226,9 @@ impl Cluster {
             938..946 => self.power_cut(id),
             946..948 => self.all_lose_power(),
             948..975 => self.restart(id),
-            975..982 => self.read_index(id),
-            982..986 => self.purge(id),
-            986..990 => self.fail_a_sync(id),
+            975..990 => self.read_index(id),
+            990..993 => self.purge(id),
+            993..996 => self.fail_a_sync(id),
             _ => self.lose(),
         }
     }
@@ -298,8 +306,16 @@ impl Cluster {
     /// What became of appends.
     fn hear(&mut self, id: u64) {
         let Some(open) = self.open(id) else { return };
-        let completions = std::mem::take(&mut open.told.0.lock().unwrap().completions);
-        for c in completions {
+        let told = std::mem::take(&mut *open.told.0.lock().unwrap());
+        for (which, status, index) in told.barriers {
+            self.note(("barrier", id, which, status, index));
+            if status == Status::Ok {
+                self.covered += 1;
+                let least = self.barriers[which];
+                assert!(index.0 >= least, "member {id} reads at {index}, {least} were agreed");
+            }
+        }
+        for c in told.completions {
             let placed = self
                 .appends
                 .iter_mut()
@@ -458,8 +474,10 @@ impl Cluster {
 
     fn read_index(&mut self, id: u64) {
         let deadline = self.clock.load(Ordering::Relaxed) + 3_000_000_000;
-        if let Some(open) = self.open(id) {
-            let _ = open.shared.ask_read_index(Default::default(), deadline);
+        let token = Token { call: 0, user_data: self.barriers.len() };
+        let Some(open) = self.open(id) else { return };
+        if open.shared.ask_read_index(token, deadline).is_ok() {
+            self.barriers.push(self.agreed.len() as u64);
         }
     }
 
@@ -538,6 +556,8 @@ impl Cluster {
         self.cut.clear();
         for id in self.ids_of_members() {
             self.members[&id].disk.fail_sync(u64::MAX);
+            // A sync that failed may not have been heard of yet.
+            self.turn(id);
             let failed = self.open(id).is_some_and(|open| open.shared.failure().is_some());
             if failed {
                 self.kill(id);

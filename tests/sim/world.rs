@@ -85,6 +85,8 @@ impl Helper for Queue {
 pub struct Told {
     pub completions: Vec<Completion>,
     pub events: Vec<(u32, State)>,
+    /// Read barriers: which, how it ended, and what it covers.
+    pub barriers: Vec<(usize, Status, Index)>,
 }
 
 #[derive(Clone, Default)]
@@ -98,7 +100,9 @@ impl Observer for Recorder {
     fn event(&self, what: u32, now: &State) {
         self.0.lock().unwrap().events.push((what, *now));
     }
-    fn index_read(&self, _token: Token, _status: Status, _index: Index) {}
+    fn index_read(&self, token: Token, status: Status, index: Index) {
+        self.0.lock().unwrap().barriers.push((token.user_data, status, index));
+    }
     fn thread(&self, _starts: bool, _callbacks: bool) {}
 }
 

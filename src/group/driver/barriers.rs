@@ -79,12 +79,10 @@ impl Driver {
 
     /// Answers what is confirmed and committed here.
     pub(super) fn answer_barriers(&mut self) {
-        let (agreed, index) = (self.core.committed(), self.marks.committed.index);
-        // What is agreed and not written here yet is not in the mark.
-        let here = self.ends.front().is_none_or(|(raft_index, _)| *raft_index > agreed);
+        let (here, index) = (self.committed.raft_index, self.marks.committed.index);
         let mut asked = std::mem::take(&mut self.asked);
         asked.retain(|asked| {
-            let done = here && asked.confirmed.is_some_and(|confirmed| confirmed <= agreed);
+            let done = asked.confirmed.is_some_and(|confirmed| confirmed <= here);
             if done {
                 self.answer_barrier(&asked.asker, Status::Ok, index);
             }

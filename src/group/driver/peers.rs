@@ -150,7 +150,6 @@ impl Driver {
             info!("beginning anew at record {} (position {})", begin.index, begin.pos);
             self.forget_works();
             self.core.log_mut().reset(*begin, members.clone())?;
-            self.ends.clear();
             self.committed = *begin;
             self.marks.committed = begin.mark();
             self.marks.begin = begin.mark();
@@ -168,9 +167,6 @@ impl Driver {
         info!("dropping what lies behind record {} (Raft entry {})", to.index, to.raft_index);
         self.forget_works();
         self.core.log_mut().truncate(to)?;
-        while self.ends.back().is_some_and(|(raft_index, _)| *raft_index > to.raft_index) {
-            self.ends.pop_back();
-        }
         Ok(())
     }
 
