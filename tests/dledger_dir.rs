@@ -27,9 +27,9 @@ use std::sync::atomic::AtomicU64;
 use dledger::commitlog::meta::MetaStore;
 use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
-use dledger::error::Status;
+use dledger::error::{Error, Status};
 
-use builder::{DLedger, INDEX, Records, SEGMENT, as_read, disk_of, files_of, open};
+use builder::{DLedger, INDEX, Old, Records, SEGMENT, as_read, bytes_of, disk_of, files_of, open};
 use memory::{same, settings, try_open};
 use parser::{Files, Shape, parse};
 use world::Open;
@@ -520,4 +520,24 @@ fn case_17_a_purge_anywhere_in_records_of_both() {
         log.stop();
         assert!(end.0 > begin.index.0);
     }
+}
+
+/// P5: DLedger's numbers are Java's, and terms and indexes beyond are none of its: a rotted header
+/// is damage or a torn tail, whatever it says.
+#[test]
+fn numbers_beyond_javas_are_not_dledgers() {
+    let mut old = DLedger::new(SEGMENT, INDEX);
+    old.append(b"one");
+    old.append(b"two");
+    let expected = as_read(&old.records);
+    old.term = u64::MAX;
+    old.append(b"three");
+    old.state(1, None);
+    same(&open(&old.disk()).read_all(), &expected, "a term");
+
+    let mut old = DLedger::new(SEGMENT, INDEX);
+    let record = Old { magic: 1, index: u64::MAX, term: 0, pos: 0, body: vec![1] };
+    old.write("data", SEGMENT, 0, &bytes_of(&record));
+    let found = try_open(&old.disk(), &settings(SEGMENT, INDEX)).err();
+    assert!(matches!(found, Some(Error::Corrupt { pos: 0, .. })), "{found:?}");
 }

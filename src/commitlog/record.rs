@@ -92,9 +92,12 @@ impl Header {
         magic && u64::from(self.size) == HEADER as u64 + u64::from(self.body_len)
     }
 
-    /// Whether it was written by DLedger, which computes no checksum and frames no batch.
+    /// Whether it was written by DLedger, which computes no checksum and frames no batch, and counts
+    /// in Java's numbers: one can be added to its index and term.
     pub fn is_dledgers(&self) -> bool {
-        self.chain_crc == 0 && self.body_crc == 0 && self.follow == 0 && self.controls == 0
+        let plain =
+            self.chain_crc == 0 && self.body_crc == 0 && self.follow == 0 && self.controls == 0;
+        plain && [self.index.0, self.term].iter().all(|n| i64::try_from(*n).is_ok())
     }
 
     /// The first byte behind the record.

@@ -20,6 +20,7 @@
 //! | behind DLedger's end: what it cut (older terms), or a record within `unsynced.max` | stale, torn: cut |
 //! | behind DLedger's end: a record farther behind, of no older term | damage |
 
+mod takeover;
 mod units;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,9 +28,10 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use self::takeover::take_over;
 use self::units::{REBUILD_BYTES, Rebuild};
 use crate::commitlog::control::{Control, ControlEntry, ControlKind};
-use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, Units};
+use crate::commitlog::index::{BatchUnit, Kind, Units};
 use crate::commitlog::meta::{Meta, MetaStore};
 use crate::commitlog::read::Reader;
 use crate::commitlog::record::Header;
@@ -39,7 +41,7 @@ use crate::commitlog::{Birth, CommitLog, control_unit, import, work};
 use crate::disk::{Disk, data_ranges};
 use crate::error::{Error, Result};
 use crate::plant::{Plant, Plants};
-use crate::types::{Anchor, Index, Mark, RaftIndex};
+use crate::types::{Anchor, Mark, RaftIndex};
 
 impl CommitLog {
     /// Recovers the log of a directory, or makes one. The directory is locked by the caller.
@@ -349,43 +351,6 @@ impl Found {
         }
     }
 
-    /// DLedger wrote behind our records: all of it counts as DLedger's from here on.
-    fn take_over_again(
-        mut self,
-        mut store: MetaStore,
-        birth: &Birth,
-        first: &Header,
-    ) -> Result<CommitLog> {
-        let state = import::state(&*self.disk)?;
-        warn!("DLedger wrote here since the last open: its end is noted anew");
-        let raft_index = RaftIndex(self.meta.begin.index.0);
-        let begin = Anchor { raft_index, term: 0, batch: raft_index, ..self.meta.begin };
-        self.index.in_use(begin.index.0);
-        let (end, _) = self.scan(begin, true)?;
-        if end.pos <= first.pos {
-            let (index, pos) = (end.index, first.pos);
-            let what =
-                format!("record {index} is not intact, and DLedger went on behind it at {pos}");
-            return Err(Error::corrupt(end.pos, what));
-        }
-        self.refuse_far_hole(&end)?;
-        let (term, vote) =
-            (self.meta.term.max(import::raft_term(state.term)).max(end.term), self.meta.node);
-        let mut meta = self.meta.clone();
-        let known = meta.committed.index.0.checked_sub(1).map(Index);
-        let state = import::State { committed: state.committed.max(known), ..state };
-        meta.committed = self.committed_of(&state, &begin, &end);
-        (meta.term, meta.vote) = (term, vote);
-        (meta.begin, meta.durable) = (begin, end);
-        meta.dledger_end = end.mark();
-        // Our Raft entries are others from here on. What is behind the last goes as in any cut,
-        // which one write begins and a crash does not undo.
-        meta.cut = Some(end);
-        self.sync()?;
-        store.store(&meta)?;
-        Found::of(self.disk, meta)?.recover(store, birth)
-    }
-
     /// Syncs all data and units.
     fn sync(&self) -> Result<()> {
         for segment in &self.segments {
@@ -403,19 +368,6 @@ impl Found {
             self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
         }
         Ok(())
-    }
-
-    /// The committed bound that DLedger noted, as far as the log goes.
-    fn committed_of(&self, state: &import::State, begin: &Anchor, end: &Anchor) -> Anchor {
-        let Some(committed) = state.committed else { return *begin };
-        if committed < begin.index {
-            return *begin;
-        }
-        if committed >= end.index {
-            return *end;
-        }
-        let unit = self.index.get(committed.0).and_then(|u| IndexUnit::decode(&u));
-        unit.map_or(*begin, |unit| import::anchor_behind(&unit))
     }
 }
 
@@ -573,44 +525,4 @@ fn no_raft_entries(disk: Arc<dyn Disk>) -> Result<()> {
         (_, entries) if entries.is_empty() => Ok(()),
         _ => Err(Error::corrupt(0, "there are Raft entries in control and no meta")),
     }
-}
-
-/// Imports a directory that DLedger wrote.
-fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
-    let state = import::state(&*disk)?;
-    let names = disk.list("data").map_err(|e| Error::io("data", e))?;
-    let first = names.first().and_then(|(name, _)| name.parse::<u64>().ok()).unwrap_or(0);
-    if let Some((name, len)) = names.iter().find(|(_, len)| *len != birth.segment_bytes) {
-        return Err(Error::Config(format!(
-            "segment.bytes: data/{name} has {len} bytes; the configuration says {}",
-            birth.segment_bytes
-        )));
-    }
-    no_raft_entries(disk.clone())?;
-    Control::create(disk.clone())?;
-    let mut found =
-        Found::of(disk.clone(), meta_of(birth, Anchor { pos: first, ..Anchor::default() }))?;
-    let begin = match found.segments.first().map(|s| import::begin(s)).transpose()?.flatten() {
-        Some(begin) => begin,
-        None => {
-            let what = "there are records and no meta, and they are not DLedger's";
-            return Err(Error::corrupt(first, what));
-        }
-    };
-    info!("opening a directory that DLedger wrote, from record {} on", begin.index);
-    found.index = Units::open(&*disk, "index", birth.index_bytes, begin.index.0)?;
-    let (end, _) = found.scan(begin, true)?;
-    if found.ours {
-        return Err(Error::corrupt(begin.pos, "there are records of ours and no meta"));
-    }
-    found.refuse_far_hole(&end)?;
-    found.sync()?;
-    let mut meta = meta_of(birth, begin);
-    (meta.term, meta.vote) = (import::raft_term(state.term).max(end.term), birth.node);
-    meta.dledger_end = end.mark();
-    meta.durable = end;
-    meta.committed = found.committed_of(&state, &begin, &end);
-    // Made last: until then this is DLedger's directory, and is imported again.
-    let store = MetaStore::create(&*disk, &meta)?;
-    Found::of(disk, meta)?.recover(store, birth)
 }

@@ -6,9 +6,9 @@
 #[cfg(test)]
 mod tests;
 
+use crate::commitlog::CommitLog;
 use crate::commitlog::index::batch_slot;
 use crate::commitlog::meta::MemberSet;
-use crate::commitlog::{CommitLog, segment};
 use crate::error::{Error, Result};
 use crate::types::{Anchor, Mark};
 
@@ -21,7 +21,6 @@ impl CommitLog {
             (meta.members, meta.dledger_end) = (members, Mark::default());
             meta.cut = Some(begin);
         })?;
-        self.remove_segments()?;
         let mut units = self.index.begin_anew(begin.index.0);
         units.extend(self.batches.begin_anew(batch_slot(begin.raft_index + 1)));
         for path in units {
@@ -35,16 +34,6 @@ impl CommitLog {
         self.memberships.clear();
         self.flushed = begin;
         self.allocate_now(DISK_FULL_NEVER)
-    }
-
-    fn remove_segments(&mut self) -> Result<()> {
-        for segment in std::mem::take(&mut self.segments).iter().rev() {
-            let path = segment::path(segment.pos);
-            self.disk.remove(&path).map_err(|e| Error::io(path, e))?;
-        }
-        self.unsynced.clear();
-        self.syncing.clear();
-        self.disk.sync_dir("data").map_err(|e| Error::io("data", e))
     }
 }
 

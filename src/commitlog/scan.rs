@@ -296,9 +296,12 @@ fn may_be_torn(header: &Header) -> bool {
 /// A record of ours below DLedger's noted end: DLedger went on behind it, and it counts as one of
 /// DLedger's since, a batch of its own. Its checksums hold as ever.
 fn taken_over(at: &Anchor, header: &Header, intact: bool) -> Step {
+    if !intact {
+        return Step::End;
+    }
     let unit = IndexUnit::of(header);
     let batch = Anchor { chain: header.chain_crc, ..import::anchor_behind(&unit) };
-    if intact && batch.term >= at.term {
+    if batch.term >= at.term {
         Step::Batch { batch, units: vec![unit], ours: true }
     } else {
         Step::End

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::commitlog::control::{ControlEntry, ControlKind};
 use crate::commitlog::meta::{Member, MemberSet};
 use crate::commitlog::record::{self, HEADER, Header, MAGIC};
+use crate::commitlog::work::Work;
 use crate::commitlog::{Batch, Birth, CommitLog, LogEntry};
+use crate::disk::Disk;
 use crate::disk::memory::MemoryDisk;
 use crate::error::Result;
 use crate::plant::Plants;
@@ -183,21 +185,46 @@ fn cut_at_each_write(begin: Anchor) {
     assert!(olds > 0 && news > 60, "{olds} old, {news} new");
 }
 
-/// What was being allocated for the old log is not taken for the new one.
+/// An allocation goes on in a file that the reset removed meanwhile, and where the new log needs
+/// one as well: it counts for nothing, or the new log's units would go where no open finds them.
 #[test]
 fn units_for_the_old_log_are_not_taken() {
-    let disk = old();
+    let disk = no_room_for_units();
     let mut log = open(&disk);
-    append(&mut log, 300);
-    let work: Vec<_> = log.wanted(1_000_000);
-    log.reset(begin(), members()).unwrap();
+    disk.set_capacity(1 << 40);
+    let work = log.wanted(1_000_000);
+    assert_eq!(work.iter().filter(|work| is_of_units(work)).count(), 2);
+    log.reset(near(), members()).unwrap();
     for work in work {
         let done = work.run(&disk);
         log.allocated(done).unwrap();
     }
     log.allocate_now(1_000_000).unwrap();
     append(&mut log, 20);
+    let last = (log.end().index.0 - 1, log.end().raft_index.0 - 1);
+    for (dir, slot) in [("index", last.0), ("batches", last.1)] {
+        let bytes = disk.read_file(&format!("{dir}/{:020}", 0)).unwrap();
+        assert!(bytes[slot as usize * 32..][..32] != [0; 32], "{dir}: the last unit");
+    }
     let expected = all(&log);
     drop(log);
     assert_eq!(all(&open(&disk.restart())), expected);
+}
+
+fn is_of_units(work: &Work) -> bool {
+    matches!(work, Work::Index(_) | Work::Batches(_))
+}
+
+/// An empty log whose files of units are there, without blocks: the disk was full at its birth.
+fn no_room_for_units() -> MemoryDisk {
+    let born = |pages: u64| {
+        let disk = MemoryDisk::new();
+        for dir in ["index", "batches"] {
+            disk.create_dir(dir).unwrap();
+            disk.create(&format!("{dir}/{:020}", 0), 4096).unwrap();
+        }
+        disk.set_capacity(pages * 4096);
+        try_open(&disk).is_ok().then(|| disk.restart())
+    };
+    (1..).find_map(born).unwrap()
 }
