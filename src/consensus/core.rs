@@ -98,6 +98,10 @@ impl Core {
     /// The engine over a recovered log.
     pub fn new(log: CommitLog, pace: Pace) -> Result<Core> {
         let meta = log.meta();
+        if !members::is_sound(&meta.members) {
+            let why = "`meta` holds a member set that cannot be";
+            return Err(Error::corrupt(0, why));
+        }
         let mut config = Config::new(meta.node);
         config.election_tick = pace.election_ticks;
         config.heartbeat_tick = pace.heartbeat_ticks;

@@ -472,3 +472,13 @@ fn a_change_that_cannot_be_stored_is_dropped() {
     assert_eq!(addresses(&all.peers[0]), addresses(&all.peers[1]));
     assert_eq!(addresses(&all.peers[0])[0].address, "host:2");
 }
+
+/// A member set in `meta` that the engine could not take is an error, not the end of the process.
+#[test]
+fn an_unsound_set_on_disk_is_an_error() {
+    let unsound = [MemberSet::default(), MemberSet { learners: vec![1], ..set(&[1, 2, 3]) }];
+    for members in unsound {
+        let log = log(&MemoryDisk::new(), 1, members);
+        assert!(matches!(Core::new(log, pace(1)).err(), Some(Error::Corrupt { .. })));
+    }
+}
