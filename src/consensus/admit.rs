@@ -205,7 +205,7 @@ impl Append<'_> {
             || self.prev < view.committed
             || self.prev > log.end().raft_index
             || log.term(self.prev) != Some(self.prev_term);
-        if answered_without || self.entries.is_empty() {
+        if answered_without {
             return Ok(Taken::default());
         }
         let Some(mut at) = log.anchor(self.prev) else {

@@ -482,3 +482,22 @@ fn an_unsound_set_on_disk_is_an_error() {
         assert!(matches!(Core::new(log, pace(1)).err(), Some(Error::Corrupt { .. })));
     }
 }
+
+/// P2: a log that differs is not acknowledged, by an append without entries neither.
+#[test]
+fn a_probe_tells_logs_apart_by_their_chain() {
+    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    all.elect(1);
+    all.append(1, b"a record");
+    let follower = &mut all.peer(2).core;
+    let (end, commit, entries) = (follower.log().end(), follower.committed(), Vec::new());
+    let (prev, prev_term, prev_chain) = (end.raft_index, end.term, end.chain);
+    let term = follower.term();
+    let probe = Message::Append { term, prev, prev_term, prev_chain, commit, entries };
+    assert_eq!(follower.step(1, &probe, &[]), Ok(()));
+    let mut other = probe;
+    if let Message::Append { prev_chain, .. } = &mut other {
+        *prev_chain ^= 1;
+    }
+    assert!(matches!(follower.step(1, &other, &[]), Err(Refused::Close(_))));
+}
