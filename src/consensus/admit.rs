@@ -63,6 +63,11 @@ pub enum Refused {
 use Refused::{Close, Drop};
 
 /// Checks one message of the member `from` against our own state.
+///
+/// Who is in no set that this member knows is not heard, as its hello is not: whether it comes with
+/// the incarnation that the group has bound cannot be known here, and a vote for one that lost its
+/// disk could make a second leader of a term (P11). So who was away during a change waits until a
+/// member that it knows leads; if none of those is left, it is removed, and joins anew.
 pub fn admit(
     view: &View<'_>,
     from: u64,
