@@ -144,7 +144,7 @@ fn frame(kind: u8, message: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// P19: what a message or a hello makes us allocate is bounded by the bytes that came, whatever
+/// P9: what a message or a hello makes us allocate is bounded by the bytes that came, whatever
 /// counts and lengths it claims.
 #[test]
 fn a_peer_that_claims_much_makes_us_allocate_little() {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use dledger::wire::frame::{self, FrameError, FrameHeader, HEADER, Limits};
-use dledger::wire::message::Message;
+use dledger::wire::message::{MESSAGE_MAX, Message};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { raw_max: 1 << 22 };
@@ -34,7 +34,7 @@ fn seal(bytes: &mut [u8]) {
 fn read(bytes: &[u8]) -> Result<(), FrameError> {
     let Some((header, message)) = bytes.split_first_chunk() else { return Ok(()) };
     let header = FrameHeader::decode(header, &LIMITS)?;
-    assert!(header.message_len as usize <= frame::HEAD_MAX && header.raw_len <= LIMITS.raw_max);
+    assert!(header.message_len as usize <= MESSAGE_MAX && header.raw_len <= LIMITS.raw_max);
     let message = header.message(message)?;
     check(&message, &header, bytes);
     Ok(())

@@ -63,6 +63,11 @@ pub enum Refused {
 use Refused::{Close, Drop};
 
 /// Checks one message of the member `from` against our own state.
+///
+/// Who is in no set that this member knows is not heard, as its hello is not: whether it comes with
+/// the incarnation that the group has bound cannot be known here, and a vote for one that lost its
+/// disk could make a second leader of a term (P11). So who was away during a change waits until a
+/// member that it knows leads; if none of those is left, it is removed, and joins anew.
 pub fn admit(
     view: &View<'_>,
     from: u64,
@@ -76,7 +81,7 @@ pub fn admit(
     if !members::has(known, from) {
         return Err(Drop("it comes from no member"));
     }
-    if numbers(message).iter().any(|n| *n >= LIMIT) {
+    if largest(message) >= LIMIT {
         return Err(Close("a number in it is beyond what a log can reach"));
     }
     let same_term = message.term() == view.term;
@@ -205,7 +210,7 @@ impl Append<'_> {
             || self.prev < view.committed
             || self.prev > log.end().raft_index
             || log.term(self.prev) != Some(self.prev_term);
-        if answered_without || self.entries.is_empty() {
+        if answered_without {
             return Ok(Taken::default());
         }
         let Some(mut at) = log.anchor(self.prev) else {
@@ -328,30 +333,27 @@ fn snapshot(
     Ok(snapshot)
 }
 
-/// All numbers of a message that are counted on from.
-fn numbers(message: &Message) -> Vec<u64> {
-    let mut numbers = vec![message.term()];
-    match message {
+/// The largest of the numbers of a message that are counted on from.
+fn largest(message: &Message) -> u64 {
+    let numbers = match message {
         Message::VoteRequest { last, last_term, commit, commit_term, .. } => {
-            numbers.extend([last.0, *last_term, commit.0, *commit_term]);
+            [last.0, *last_term, commit.0, *commit_term]
         }
-        Message::VoteReply { commit, commit_term, .. } => numbers.extend([commit.0, *commit_term]),
-        Message::Append { prev, prev_term, commit, .. } => {
-            numbers.extend([prev.0, *prev_term, commit.0]);
-        }
+        Message::VoteReply { commit, commit_term, .. } => [commit.0, *commit_term, 0, 0],
+        Message::Append { prev, prev_term, commit, .. } => [prev.0, *prev_term, commit.0, 0],
         Message::AppendReply { index, reject_hint, log_term, commit, .. } => {
-            numbers.extend([index.0, reject_hint.0, *log_term, commit.0]);
+            [index.0, reject_hint.0, *log_term, commit.0]
         }
         Message::Heartbeat { commit, .. } | Message::HeartbeatReply { commit, .. } => {
-            numbers.push(commit.0);
+            [commit.0, 0, 0, 0]
         }
         Message::Reset { begin, members, .. } => {
-            numbers.extend([begin.index.0, begin.pos, begin.raft_index.0, members.raft_index.0]);
+            [begin.index.0, begin.pos, begin.raft_index.0, members.raft_index.0]
         }
-        Message::ReadIndexReply { index, .. } => numbers.push(index.0),
-        Message::TimeoutNow { .. } | Message::ReadIndex { .. } => {}
-    }
-    numbers
+        Message::ReadIndexReply { index, .. } => [index.0, 0, 0, 0],
+        Message::TimeoutNow { .. } | Message::ReadIndex { .. } => [0; 4],
+    };
+    numbers.into_iter().fold(message.term(), u64::max)
 }
 
 /// The context of a read index attempt as the engine carries it; none for 0.

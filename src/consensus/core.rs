@@ -98,6 +98,10 @@ impl Core {
     /// The engine over a recovered log.
     pub fn new(log: CommitLog, pace: Pace) -> Result<Core> {
         let meta = log.meta();
+        if !members::is_sound(&meta.members) {
+            let why = "`meta` holds a member set that cannot be";
+            return Err(Error::corrupt(0, why));
+        }
         let mut config = Config::new(meta.node);
         config.election_tick = pace.election_ticks;
         config.heartbeat_tick = pace.heartbeat_ticks;
@@ -150,19 +154,29 @@ impl Core {
 
     /// Proposes changes of the member set. Returns false if the engine drops them: another change
     /// is under way, or this member does not lead or would not vote any more (it hands the
-    /// leadership over first).
+    /// leadership over first); and what some member could not read, or has no room for in `meta`:
+    /// once agreed it would stop them all.
     pub fn propose_change(&mut self, changes: &[Change]) -> bool {
         if self.node.raft.has_pending_conf() || changes.is_empty() {
             return false;
         }
-        let known = &self.log().meta().members;
-        let joint = !known.voters_outgoing.is_empty();
-        if joint || !members::voters_after(known, changes).contains(&self.node.raft.id) {
+        let (meta, content) = (self.log().meta(), members::encode(changes));
+        let joint = members::joint(&meta.members, changes);
+        let is_joint = !meta.members.voters_outgoing.is_empty();
+        if is_joint || !joint.voters.contains(&self.node.raft.id) {
             return false;
         }
-        let entry = membership_entry(&members::encode(changes), changes);
+        if !members::is_readable(&content, changes) || !meta.has_room_for(&joint) {
+            return false;
+        }
+        let entry = membership_entry(&content, changes);
         if members::is_move(changes) {
-            return self.propose_entry(entry);
+            let proposed = self.propose_entry(entry);
+            if proposed {
+                // The engine takes it for a normal entry: the next change would not wait for it.
+                self.node.raft.pending_conf_index = self.last().0;
+            }
+            return proposed;
         }
         // The engine makes bytes of its own of the change, looks into them here and never again.
         let change = members::conf_change(changes);

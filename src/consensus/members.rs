@@ -12,6 +12,7 @@ mod tests;
 
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 
+use crate::commitlog::control::CONTENT_MAX;
 use crate::commitlog::meta::{In, Member, MemberSet, Out};
 use crate::types::RaftIndex;
 
@@ -190,14 +191,31 @@ pub fn is_sound(set: &MemberSet) -> bool {
             .all(|ids| ids.iter().all(|id| set.members.iter().any(|m| m.id == *id)))
 }
 
-/// Who votes when the changes are done.
-pub fn voters_after(set: &MemberSet, changes: &[Change]) -> Vec<u64> {
-    let mut voters = set.voters.clone();
-    for Change { op, member } in changes.iter().filter(|change| change.op != Op::Move) {
-        voters.retain(|id| *id != member.id);
-        if *op == Op::Voter {
-            voters.push(member.id);
+/// The joint set on the way to what the changes say: its voters are those when they are done, and
+/// no set on the way takes more bytes.
+pub fn joint(set: &MemberSet, changes: &[Change]) -> MemberSet {
+    let mut state = conf_state(set);
+    for Change { op, member: Member { id, .. } } in changes.iter().filter(|c| c.op != Op::Move) {
+        for ids in [&mut state.voters, &mut state.learners, &mut state.learners_next] {
+            ids.retain(|other| other != id);
+        }
+        match op {
+            Op::Voter => state.voters.push(*id),
+            Op::Learner if set.voters.contains(id) => state.learners_next.push(*id),
+            Op::Learner => state.learners.push(*id),
+            Op::Remove | Op::Move => {}
         }
     }
-    voters
+    state.voters_outgoing.clone_from(&set.voters);
+    state.auto_leave = true;
+    apply(set, changes, &state, set.raft_index)
+}
+
+/// Whether all members could keep the changes in their logs, and read them there. Who has no
+/// address could not be told of a reset.
+pub fn is_readable(content: &[u8], changes: &[Change]) -> bool {
+    let told = |Change { op, member }: &Change| *op == Op::Remove || !member.address.is_empty();
+    content.len() <= CONTENT_MAX
+        && decode(content).is_some_and(|read| read == changes)
+        && changes.iter().all(told)
 }

@@ -54,14 +54,15 @@ pub struct Backoff {
     min: Duration,
     max: Duration,
     next: Duration,
-    seed: u64,
+    random: fastrand::Rng,
 }
 
 impl Backoff {
     /// The pauses of `config`; each `id` has its own jitter.
     pub fn new(config: &Config, id: u64) -> Backoff {
-        let seed = config.seed ^ id.wrapping_mul(GOLDEN);
-        Backoff { min: config.redial_min, max: config.redial_max, next: config.redial_min, seed }
+        let (min, max) = (config.redial_min, config.redial_max);
+        let random = fastrand::Rng::with_seed(config.seed.wrapping_add(id));
+        Backoff { min, max, next: min, random }
     }
 
     /// After a success.
@@ -73,17 +74,7 @@ impl Backoff {
     pub fn pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.max);
-        let fraction = (self.random() >> 32) as f64 / (1u64 << 32) as f64;
-        pause.mul_f64(0.5 + fraction / 2.0)
-    }
-
-    /// SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(GOLDEN);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        pause.mul_f64(0.5 + self.random.f64() / 2.0)
     }
 }
 
@@ -96,8 +87,6 @@ pub const ACCEPTED_MAX: usize = 4;
 pub const FRAME_BYTES: usize = 256 << 10;
 /// Most bytes of what goes first that are queued for one peer.
 pub const URGENT_MAX: usize = 1 << 20;
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {

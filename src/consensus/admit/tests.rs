@@ -416,3 +416,25 @@ fn a_learner_stays_one() {
     hear(&mut peer, &Message::TimeoutNow { term: 1 }).unwrap();
     assert_eq!((peer.core.state(), peer.core.term()), (StateRole::Follower, 1));
 }
+
+/// A rejection that comes after the acknowledgement: the engine would probe below what matches.
+#[test]
+fn a_late_rejection_is_dropped() {
+    let mut peer = real(StateRole::Leader);
+    let reply = |index, reject| Message::AppendReply {
+        term: 3,
+        index: RaftIndex(index),
+        reject,
+        reject_hint: RaftIndex(0),
+        log_term: 0,
+        commit: RaftIndex(0),
+    };
+    assert_eq!(hear(&mut peer, &reply(2, false)), Ok(()));
+    peer.core.met(2, RaftIndex(3));
+    let late = Err(Drop("it rejects what it has acknowledged since"));
+    for index in [1, 2] {
+        assert_eq!(hear(&mut peer, &reply(index, true)), late);
+    }
+    assert_eq!(hear(&mut peer, &reply(3, true)), Ok(()));
+    assert_eq!(peer.core.matched(2), RaftIndex(2));
+}

@@ -441,3 +441,63 @@ fn long_membership_entries_are_sent_one_by_one() {
     }
     assert_eq!((next, sends.len()), (7, 3));
 }
+
+/// What no member could read, or has room for in `meta`, is never agreed: it would stop them all.
+#[test]
+fn a_change_that_cannot_be_stored_is_dropped() {
+    let mut all = Cluster::new(&[1, 2], &[1, 2]);
+    all.elect(1);
+    let change = |op, id, address: &str| {
+        let member = Member { address: address.into(), ..member(id) };
+        [Change { op, member }]
+    };
+    let core = &mut all.peer(1).core;
+    let long = "x".repeat(3000);
+    assert!(!core.propose_change(&change(Op::Voter, 3, &"x".repeat(5000))), "no room in meta");
+    assert!(!core.propose_change(&change(Op::Move, 2, &"x".repeat(5000))), "no room in meta");
+    assert!(!core.propose_change(&change(Op::Remove, 2, &"x".repeat(70_000))), "no such text");
+    assert!(!core.propose_change(&change(Op::Remove, 2, &"x".repeat(65_500))), "a long entry");
+    assert!(!core.propose_change(&change(Op::Learner, 0, "host:1")), "no member");
+    assert!(!core.propose_change(&change(Op::Learner, 3, "")), "its group could not reset it");
+    assert!(core.propose_change(&change(Op::Move, 2, &long)));
+    assert!(!core.propose_change(&change(Op::Move, 1, &long)), "a move is under way");
+    all.on(1, |peer| peer.settle(&[], &[]));
+    all.tick(6);
+    let core = &mut all.peer(1).core;
+    assert!(!core.propose_change(&change(Op::Move, 1, &long)), "no room for both");
+    assert!(core.propose_change(&change(Op::Move, 1, "host:2")));
+    all.on(1, |peer| peer.settle(&[], &[]));
+    all.assert_same();
+    let addresses = |peer: &Peer| peer.core.log().meta().members.members.clone();
+    assert_eq!(addresses(&all.peers[0]), addresses(&all.peers[1]));
+    assert_eq!(addresses(&all.peers[0])[0].address, "host:2");
+}
+
+/// A member set in `meta` that the engine could not take is an error, not the end of the process.
+#[test]
+fn an_unsound_set_on_disk_is_an_error() {
+    let unsound = [MemberSet::default(), MemberSet { learners: vec![1], ..set(&[1, 2, 3]) }];
+    for members in unsound {
+        let log = log(&MemoryDisk::new(), 1, members);
+        assert!(matches!(Core::new(log, pace(1)).err(), Some(Error::Corrupt { .. })));
+    }
+}
+
+/// P2: a log that differs is not acknowledged, by an append without entries neither.
+#[test]
+fn a_probe_tells_logs_apart_by_their_chain() {
+    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    all.elect(1);
+    all.append(1, b"a record");
+    let follower = &mut all.peer(2).core;
+    let (end, commit, entries) = (follower.log().end(), follower.committed(), Vec::new());
+    let (prev, prev_term, prev_chain) = (end.raft_index, end.term, end.chain);
+    let term = follower.term();
+    let probe = Message::Append { term, prev, prev_term, prev_chain, commit, entries };
+    assert_eq!(follower.step(1, &probe, &[]), Ok(()));
+    let mut other = probe;
+    if let Message::Append { prev_chain, .. } = &mut other {
+        *prev_chain ^= 1;
+    }
+    assert!(matches!(follower.step(1, &other, &[]), Err(Refused::Close(_))));
+}
