@@ -20,6 +20,7 @@ use dledger::commitlog::meta::MetaStore;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
 use dledger::group::driver::Next;
+use dledger::group::shared::Control;
 use dledger::group::{
     AppendOptions, Completion, Entry, Group, Observer, ReadOptions, State, Token,
 };
@@ -360,4 +361,25 @@ fn case_13_a_hook_that_pauses_keeps_nobody_busy() {
         let _hook = shared.staging.lock().unwrap();
         assert!(matches!(log.turn(), Next::At(_)), "flush={flush}");
     }
+}
+
+/// Retention looks at segments that a deletion of the head took meanwhile.
+#[test]
+fn retention_meets_a_deletion_of_the_head() {
+    let (disk, clock) = (MemoryDisk::new(), Arc::new(AtomicU64::new(1_000_000)));
+    let mut log = Open::new(&disk, &clock, &small()).unwrap();
+    log.settle();
+    for n in 0..6 {
+        log.append(&body(n, 3_000), None).unwrap();
+        log.settle();
+    }
+    log.shared.live.retention_ms.store(1, Ordering::Relaxed);
+    clock.fetch_add(3_600_000_000_000, Ordering::Relaxed);
+    // It asks for the ages of five segments; before they come four of them go.
+    log.turn();
+    log.shared.ask(Control::DeletePrefix(Index(5)));
+    log.turn();
+    log.settle();
+    assert!(log.shared.failure().is_none());
+    assert_eq!(log.shared.state().begin.index, Index(5));
 }

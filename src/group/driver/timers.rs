@@ -172,7 +172,9 @@ impl Driver {
         let mut kept = self.core.log().data_bytes();
         let wall = self.shared.clock.wall_ms();
         let mut end = None;
-        for (pos, modified) in ages {
+        // A deletion may have come first.
+        let begin = self.core.log().begin().pos;
+        for (pos, modified) in ages.iter().filter(|(pos, _)| pos + segment_bytes > begin) {
             let too_old = ms != u64::MAX && wall.saturating_sub(*modified) > ms;
             if !too_old && (bytes == u64::MAX || kept <= bytes) {
                 break;
