@@ -298,8 +298,9 @@ impl Live {
                 self.agreed.clear();
             }
             if let Some(cut) = output.cut {
-                assert!(cut.raft_index >= self.committed);
-                log.truncate(cut).unwrap();
+                assert!(cut >= self.committed);
+                let to = log.anchor(cut).unwrap();
+                log.truncate(to).unwrap();
             }
             let entry = |entry: &OutEntry| match entry {
                 OutEntry::Control(control) => LogEntry::Control(control.clone()),

@@ -60,8 +60,8 @@ pub struct Output {
     pub vote: Option<(u64, u64)>,
     /// Begin anew here: the log ends before the leader's begins.
     pub reset: Option<(Anchor, MemberSet)>,
-    /// Drop what lies behind this anchor: the leader has something else.
-    pub cut: Option<Anchor>,
+    /// Drop what lies behind this Raft entry: the leader has something else.
+    pub cut: Option<RaftIndex>,
     /// Raft entries to append, in order.
     pub entries: Vec<OutEntry>,
     /// Read indexes that are confirmed: the number of the attempt, and the Raft index.
@@ -279,7 +279,7 @@ impl Core {
         let appended = ready.take_entries();
         let end = self.log().end().raft_index;
         let cut = appended.first().filter(|entry| reset.is_none() && entry.index <= end.0);
-        let cut = cut.and_then(|entry| self.log().anchor(RaftIndex(entry.index - 1)));
+        let cut = cut.map(|entry| RaftIndex(entry.index - 1));
         let mut received = std::mem::take(&mut self.received).into_iter().peekable();
         let mut entries = Vec::with_capacity(appended.len());
         for entry in &appended {

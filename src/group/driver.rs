@@ -304,22 +304,23 @@ impl Driver {
 
     // ---- 5 write, 6 sync, 8 advance ---------------------------------------------------------
 
-    fn entries_of(&mut self, output: &Output) -> Vec<LogEntry> {
+    fn entries_of(&self, output: &Output) -> Result<Vec<LogEntry>> {
         let entry = |entry: &OutEntry| match entry {
-            OutEntry::Control(control) => Some(LogEntry::Control(control.clone())),
-            OutEntry::Received(batch) => Some(LogEntry::Batch(batch.clone())),
+            OutEntry::Control(control) => Ok(LogEntry::Control(control.clone())),
+            OutEntry::Received(batch) => Ok(LogEntry::Batch(batch.clone())),
             OutEntry::Batch { raft_index, .. } => {
-                let sealed = self.sealed.iter().find(|b| b.raft_index == *raft_index)?;
-                Some(LogEntry::Batch(sealed.clone()))
+                let sealed = self.sealed.iter().find(|b| b.raft_index == *raft_index);
+                let lost = || Error::Bug(format!("a bug in the library: no batch {raft_index}"));
+                sealed.cloned().map(LogEntry::Batch).ok_or_else(lost)
             }
         };
-        output.entries.iter().filter_map(entry).collect()
+        output.entries.iter().map(entry).collect()
     }
 
     /// Writes all that the engine wants written. False if the disk is full.
     fn write_outputs(&mut self, now: u64) -> Result<bool> {
         while let Some(output) = self.core.output() {
-            let entries = self.entries_of(&output);
+            let entries = self.entries_of(&output)?;
             if !self.write(output, entries, now)? {
                 return Ok(false);
             }

@@ -98,7 +98,8 @@ impl Peer {
                 self.resets += 1;
             }
             if let Some(cut) = output.cut {
-                self.core.log_mut().truncate(cut).unwrap();
+                let to = self.core.log().anchor(cut).unwrap();
+                self.core.log_mut().truncate(to).unwrap();
                 self.cuts += 1;
             }
             let entry = |entry: &OutEntry| match entry {

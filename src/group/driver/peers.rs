@@ -11,13 +11,13 @@ use crate::commitlog::read::Slice;
 use crate::consensus::admit::Refused;
 use crate::consensus::core::{Output, Sends};
 use crate::consensus::send::Outgoing;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::group::clock::NEVER;
 use crate::group::driver::Driver;
 use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::waiters::lock;
-use crate::types::{Anchor, RaftIndex};
+use crate::types::RaftIndex;
 use crate::wire::Message;
 
 /// The way to the peers.
@@ -163,7 +163,10 @@ impl Driver {
         Ok(())
     }
 
-    fn cut(&mut self, to: Anchor) -> Result<()> {
+    fn cut(&mut self, behind: RaftIndex) -> Result<()> {
+        let to = self.core.log().anchor(behind).ok_or_else(|| {
+            Error::corrupt(0, format!("the unit of Raft entry {behind}, behind which to cut"))
+        })?;
         info!("dropping what lies behind record {} (Raft entry {})", to.index, to.raft_index);
         self.forget_works();
         self.core.log_mut().truncate(to)?;
