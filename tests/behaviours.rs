@@ -5,12 +5,6 @@
 #[allow(dead_code)]
 #[path = "support/memory.rs"]
 mod memory;
-#[allow(dead_code)]
-#[path = "sim/model.rs"]
-mod model;
-#[allow(dead_code)]
-#[path = "sim/world.rs"]
-mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,8 +21,8 @@ use dledger::group::{
 use dledger::options::Options;
 use dledger::types::Index;
 
+use memory::world::{Open, Settings, body};
 use memory::{Image, open, same, settings};
-use world::{Open, Settings, body};
 
 type Records = Vec<(Entry, Vec<u8>)>;
 

@@ -9,14 +9,8 @@ mod builder;
 #[path = "support/memory.rs"]
 mod memory;
 #[allow(dead_code)]
-#[path = "sim/model.rs"]
-mod model;
-#[allow(dead_code)]
 #[path = "support/parser.rs"]
 mod parser;
-#[allow(dead_code)]
-#[path = "sim/world.rs"]
-mod world;
 
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::{Error, Status};

@@ -14,13 +14,6 @@ mod parser;
 #[path = "support/memory.rs"]
 mod memory;
 
-#[allow(dead_code)]
-#[path = "sim/model.rs"]
-mod model;
-#[allow(dead_code)]
-#[path = "sim/world.rs"]
-mod world;
-
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -30,9 +23,9 @@ use dledger::disk::memory::MemoryDisk;
 use dledger::error::{Error, Status};
 
 use builder::{DLedger, INDEX, Old, Records, SEGMENT, as_read, bytes_of, disk_of, files_of, open};
+use memory::world::Open;
 use memory::{same, settings, try_open};
 use parser::{Files, Shape, parse};
-use world::Open;
 
 /// Opens, reads, appends, restarts, reads: the whole life of a directory that was taken over.
 /// Answers the disk after a clean stop, and all records.

@@ -5,12 +5,6 @@
 #[allow(dead_code)]
 #[path = "support/memory.rs"]
 mod memory;
-#[allow(dead_code)]
-#[path = "sim/model.rs"]
-mod model;
-#[allow(dead_code)]
-#[path = "sim/world.rs"]
-mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +18,8 @@ use dledger::group::shared::{Control, Life};
 use dledger::group::waiters::Slot;
 use dledger::types::Index;
 
+use memory::world::{Open, Settings};
 use memory::{open, same, settings};
-use world::{Open, Settings};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -9,12 +9,6 @@
 #[allow(dead_code)]
 #[path = "support/memory.rs"]
 mod memory;
-#[allow(dead_code)]
-#[path = "sim/model.rs"]
-mod model;
-#[allow(dead_code)]
-#[path = "sim/world.rs"]
-mod world;
 
 use std::fmt::Write;
 

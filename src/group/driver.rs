@@ -5,7 +5,7 @@
 
 mod barriers;
 mod control;
-pub mod peers;
+mod peers;
 mod round;
 mod timers;
 mod work;
@@ -27,11 +27,11 @@ use crate::consensus::send::Outgoing;
 use crate::error::{Error, Result, Status};
 use crate::group::clock::{NEVER, nanos};
 use crate::group::driver::barriers::Asked;
-use crate::group::driver::peers::{FromPeer, Network};
 use crate::group::driver::round::Round;
 use crate::group::driver::timers::Timers;
 use crate::group::events;
 use crate::group::metrics::Metrics;
+use crate::group::peers::{FromPeer, Network};
 use crate::group::shared::{Life, Marks, Role, Shared};
 use crate::group::staging::{Block, Piece};
 use crate::group::waiters::{Event, lock};

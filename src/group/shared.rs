@@ -7,13 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use crate::commitlog::read::{Bounds, Reader};
 use crate::commitlog::work::Done;
 use crate::error::{Error, Status};
-use crate::group::clock::{Clock, NEVER, nanos};
-use crate::group::driver::peers::FromPeer;
+use crate::group::clock::{Clock, NEVER};
+use crate::group::live::Live;
 use crate::group::metrics::Metrics;
+use crate::group::peers::FromPeer;
 use crate::group::staging::Staging;
 use crate::group::sync::{Flag, Snapshot};
 use crate::group::waiters::{Barrier, Blocked, Event, Inbox, Slot, Token, lock};
-use crate::options::{Flush, Options};
+use crate::options::Options;
 use crate::types::{Anchor, Index, Mark};
 
 /// What a member is.
@@ -177,67 +178,6 @@ pub struct Shared {
     pub metrics: Metrics,
 }
 
-/// Options that change while a log is open.
-pub struct Live {
-    /// `append.max.bytes`
-    pub append_max: AtomicU64,
-    /// `append.pending.max`
-    pub pending_max: AtomicU64,
-    /// `append.pending.bytes`
-    pub pending_bytes: AtomicU64,
-    /// `append.timeout`, in nanoseconds
-    pub append_timeout: AtomicU64,
-    /// `flush`: 0 = commit, else the interval in nanoseconds
-    pub flush: AtomicU64,
-    /// `disk.full.ratio`, in millionths
-    pub disk_full_ppm: AtomicU64,
-    /// `retention.bytes`; `u64::MAX` = off
-    pub retention_bytes: AtomicU64,
-    /// `retention.time`, in milliseconds; `u64::MAX` = off
-    pub retention_ms: AtomicU64,
-    /// `checkpoint.interval`, in nanoseconds
-    pub checkpoint: AtomicU64,
-}
-
-impl Live {
-    fn new() -> Live {
-        let zero = || AtomicU64::new(0);
-        Live {
-            append_max: zero(),
-            pending_max: zero(),
-            pending_bytes: zero(),
-            append_timeout: zero(),
-            flush: zero(),
-            disk_full_ppm: zero(),
-            retention_bytes: zero(),
-            retention_ms: zero(),
-            checkpoint: zero(),
-        }
-    }
-
-    /// Takes over what the options say.
-    pub fn set(&self, options: &Options) {
-        let flush = match options.flush {
-            Flush::Commit => 0,
-            Flush::Every(interval) => nanos(interval),
-        };
-        let retention_ms = options.retention_time.map_or(u64::MAX, |t| t.as_millis() as u64);
-        for (shared, value) in [
-            (&self.append_max, u64::from(options.append_max)),
-            (&self.pending_max, options.pending_max),
-            (&self.pending_bytes, options.pending_bytes),
-            (&self.append_timeout, nanos(options.append_timeout)),
-            (&self.flush, flush),
-            (&self.disk_full_ppm, options.disk_full_ppm()),
-            (&self.retention_bytes, options.retention_bytes.unwrap_or(u64::MAX)),
-            (&self.retention_ms, retention_ms),
-            (&self.checkpoint, nanos(options.checkpoint_interval)),
-        ] {
-            shared.store(value, Ordering::Relaxed);
-        }
-    }
-}
-
 /// What the group thread publishes at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marks {
@@ -267,8 +207,6 @@ impl Shared {
         reader: Arc<Reader>,
         marks: Marks,
     ) -> Shared {
-        let live = Live::new();
-        live.set(options);
         let tail = staging.next();
         Shared {
             clock,
@@ -293,7 +231,7 @@ impl Shared {
             call_bytes: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             room_ended: AtomicBool::new(false),
-            live,
+            live: Live::new(options),
             failure: OnceLock::new(),
             driver: Bell::default(),
             delivery: Bell::default(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use dledger::error::Status;
 use dledger::group::ReadOptions;
 
+use crate::memory::world::Open;
 use crate::memory::{Image, open};
-use crate::world::Open;
 use crate::{Records, flip, goes_on, recover, segment, small, stopped, write};
 
 const INDEX: &str = "index/00000000000000000000";

@@ -8,17 +8,11 @@ mod known_durable;
 #[path = "../support/memory.rs"]
 mod memory;
 #[allow(dead_code)]
-#[path = "../sim/model.rs"]
-mod model;
-#[allow(dead_code)]
 #[path = "../support/parser.rs"]
 mod parser;
 mod refused;
 mod repeated;
 mod table;
-#[allow(dead_code)]
-#[path = "../sim/world.rs"]
-mod world;
 
 use std::sync::Arc;
 
@@ -29,8 +23,8 @@ use dledger::error::Error;
 use dledger::group::Entry;
 use dledger::plant::Plants;
 
+use memory::world::{Open, Settings};
 use memory::{Image, open, settings};
-use world::{Open, Settings};
 
 type Records = Vec<(Entry, Vec<u8>)>;
 

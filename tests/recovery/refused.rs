@@ -6,8 +6,8 @@ use dledger::error::{Error, Status};
 use dledger::options::Options;
 use dledger::plant::Plants;
 
+use crate::memory::world::Settings;
 use crate::memory::{Image, try_open};
-use crate::world::Settings;
 use crate::{goes_on, meta, parser, recover, segment, small, stopped, with_meta, write};
 
 /// Opens, expects the status, and compares every file with what it was.

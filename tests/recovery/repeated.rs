@@ -7,8 +7,8 @@ use dledger::commitlog::meta::Meta;
 use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 
+use crate::memory::world::Settings;
 use crate::memory::{Image, open};
-use crate::world::Settings;
 use crate::{append, flip, killed, large, meta, recover, segment, small, stopped};
 
 /// What recovery leaves: all files of records and units, Raft's own entries, and what `meta` says.
@@ -92,7 +92,7 @@ fn scenario_24_recovery_over_segments_is_the_same_each_time() {
     let settings = small();
     let (disk, mut records) = stopped(&settings, 3, 100);
     let durable = records.len();
-    let mut log = crate::world::Open::new(&disk, &Default::default(), &settings).unwrap();
+    let mut log = crate::memory::world::Open::new(&disk, &Default::default(), &settings).unwrap();
     // Turns without the helper: no checkpoint comes between.
     while !log.shared.state().ready {
         log.turn();

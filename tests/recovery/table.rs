@@ -7,8 +7,8 @@ use dledger::error::Error;
 use dledger::group::driver::Next;
 use dledger::types::RaftIndex;
 
+use crate::memory::world::Settings;
 use crate::memory::{Image, open, settings};
-use crate::world::Settings;
 use crate::{
     append, birth, flip, goes_on, killed, large, meta, points, recover, segment, small, stopped,
     with_meta, write,
@@ -393,7 +393,7 @@ fn case_15_seventy_thousand_elections_then_an_append() {
     assert!(log.end().raft_index.0 > from + 70_000);
 }
 
-fn settings_for_units() -> crate::world::Settings {
+fn settings_for_units() -> crate::memory::world::Settings {
     crate::memory::settings(1 << 20, 1 << 20)
 }
 

@@ -3,65 +3,27 @@
 //! phase, then a liveness phase: with the faults over there is a leader within ten election
 //! timeouts, appends commit, and all logs end byte for byte equal.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dledger::commitlog::meta::MemberSet;
-use dledger::commitlog::read::Slice;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
 use dledger::group::driver::Next;
-use dledger::group::driver::peers::{FromPeer, Network};
+use dledger::group::peers::FromPeer;
 use dledger::group::shared::{Control, Role};
-use dledger::group::{Entry, ReadOptions, Token};
+use dledger::group::{Entry, Token};
 use dledger::plant::Plants;
 use dledger::types::Index;
-use dledger::wire::{FrameHeader, Limits, Message, frame};
+use dledger::wire::FrameHeader;
 
+use crate::network::{Outlet, Packet, Sent, limits};
 use crate::number;
 use crate::world::{Open, Settings, body};
-
-/// A frame on its way.
-#[derive(Clone)]
-struct Packet {
-    from: u64,
-    to: u64,
-    head: Vec<u8>,
-    raw: Vec<u8>,
-}
-
-/// What members sent and the network has not taken yet.
-#[derive(Clone, Default)]
-struct Sent(Arc<Mutex<Vec<Packet>>>);
-
-/// One member's way to the others: through the wire's own encoding.
-struct Outlet {
-    from: u64,
-    sent: Sent,
-    closed: Arc<AtomicU64>,
-}
-
-impl Network for Outlet {
-    fn send(&mut self, to: u64, message: Message, raw: Vec<Slice>) {
-        let mut head = Vec::new();
-        frame::encode(&message, &limits(), &mut head).expect("a message that a peer will take");
-        let raw: Vec<u8> = raw.iter().flat_map(|slice| slice.as_ref().to_vec()).collect();
-        assert_eq!(raw.len() as u64, message.raw_len());
-        self.sent.0.lock().unwrap().push(Packet { from: self.from, to, head, raw });
-    }
-    fn members(&mut self, _members: &MemberSet) {}
-    fn close(&mut self, _from: u64, why: &'static str) {
-        eprintln!("member {} closes a connection: {why}", self.from);
-        self.closed.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn limits() -> Limits {
-    Limits::new(1 << 20)
-}
 
 /// What an append that was taken came to.
 struct Placed {
@@ -293,8 +255,7 @@ impl Cluster {
     }
 
     fn take_sent(&mut self) {
-        let sent = std::mem::take(&mut *self.sent.0.lock().unwrap());
-        self.flying.extend(sent);
+        self.flying.append(&mut self.sent.0.lock().unwrap());
     }
 
     fn deliver(&mut self, id: u64) {
@@ -495,60 +456,6 @@ impl Cluster {
         }
     }
 
-    // ---- the checkers -------------------------------------------------------------------------
-
-    fn check(&mut self) {
-        for id in self.ids_of_members() {
-            self.check_open(id);
-        }
-        assert_eq!(self.closed.load(Ordering::Relaxed), 0, "an honest peer was refused");
-    }
-
-    /// What a member shows as committed is what everybody agreed on, or is agreed from now on.
-    fn check_open(&mut self, id: u64) {
-        let member = self.members.get_mut(&id).unwrap();
-        let Some(open) = &member.open else { return };
-        let state = open.shared.state();
-        assert!(state.begin <= state.committed && state.committed <= state.end, "{state:?}");
-        if state.term > 0 {
-            assert!(state.term >= member.term, "the term of member {id} fell");
-            member.term = state.term;
-        }
-        if state.role == Role::Leader {
-            let leader = *self.leaders.entry(state.term).or_insert(id);
-            assert_eq!(leader, id, "two leaders of term {}", state.term);
-        }
-        let options = ReadOptions {
-            max_entries: 64,
-            wait: Some(Duration::ZERO),
-            verify: true,
-            ..ReadOptions::default()
-        };
-        let mut at = member.checked.max(state.begin.index.0);
-        while at < state.committed.index.0 {
-            let view = open.shared.read(Index(at), &options);
-            let view = view.unwrap_or_else(|e| panic!("member {id}, record {at}: {e:?}"));
-            for entry in view.entries() {
-                let from = (entry.pos + 48 - view.pos()) as usize;
-                let body = view.bytes()[from..from + entry.body_len as usize].to_vec();
-                let index = entry.index.0 as usize;
-                assert!(!self.refused.contains(&body), "a refused append is in the log");
-                match self.agreed.get(index) {
-                    Some(agreed) => assert_eq!(agreed, &(*entry, body), "member {id}"),
-                    None => {
-                        assert_eq!(index, self.agreed.len(), "agreed with a gap, member {id}");
-                        let placed =
-                            self.appends.iter().any(|p| p.entry == *entry && p.body == body);
-                        assert!(placed, "nobody appended {entry:?}");
-                        self.agreed.push((*entry, body));
-                    }
-                }
-            }
-            at = view.next_index().0;
-        }
-        member.checked = at;
-    }
-
     // ---- the liveness phase -------------------------------------------------------------------
 
     fn heal(&mut self) {
@@ -629,24 +536,6 @@ impl Cluster {
         }
         for packet in std::mem::take(&mut self.flying) {
             self.arrive(packet);
-        }
-    }
-
-    /// Nothing that was agreed or acknowledged is missing anywhere; positions, terms and bytes are
-    /// the same.
-    fn check_final(&mut self) {
-        for id in self.ids_of_members() {
-            let open = self.open(id).unwrap();
-            let begin = open.shared.state().begin.index.0 as usize;
-            let records = open.read_all();
-            assert_eq!(records[..], self.agreed[begin..begin + records.len()], "member {id}");
-            assert_eq!(begin + records.len(), self.agreed.len(), "member {id}");
-        }
-        for placed in &self.appends {
-            if placed.status == Some(Status::Ok) {
-                let agreed = &self.agreed[placed.entry.index.0 as usize];
-                assert_eq!(agreed, &(placed.entry, placed.body.clone()));
-            }
         }
     }
 }

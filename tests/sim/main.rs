@@ -10,6 +10,7 @@
 mod cluster;
 mod crash_points;
 mod model;
+mod network;
 mod plants;
 mod seeds;
 mod world;

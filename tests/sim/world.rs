@@ -11,8 +11,8 @@ use dledger::disk::memory::MemoryDisk;
 use dledger::error::{Error, Status};
 use dledger::group::clock::Clock;
 use dledger::group::delivery::Delivery;
-use dledger::group::driver::peers::Network;
 use dledger::group::driver::{Driver, Helper, Next};
+use dledger::group::peers::Network;
 use dledger::group::shared::{Control, Life, Shared};
 use dledger::group::waiters::Slot;
 use dledger::group::{
@@ -23,7 +23,7 @@ use dledger::options::Options;
 use dledger::plant::Plants;
 use dledger::types::Index;
 
-use crate::model::Model;
+use super::model::Model;
 
 /// What a simulated log runs with.
 #[derive(Clone, Debug)]

@@ -5,9 +5,9 @@ use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::group::Entry;
 
+use crate::memory::world::Open;
 use crate::memory::{self, settings};
 use crate::parser::Files;
-use crate::world::Open;
 
 pub type Records = Vec<(Entry, Vec<u8>)>;
 

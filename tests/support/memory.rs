@@ -1,5 +1,10 @@
 //! Logs on a disk in memory: what is on it, and the log on it, for tests of recovery and of formats.
 
+#[path = "../sim/model.rs"]
+pub mod model;
+#[path = "../sim/world.rs"]
+pub mod world;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -9,7 +14,7 @@ use dledger::error::Error;
 use dledger::group::Entry;
 use dledger::plant::Plants;
 
-use crate::world::{Open, Settings};
+use world::{Open, Settings};
 
 /// Every file but what is made ahead: path, length, and the bytes up to the last that is not zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
