@@ -17,9 +17,10 @@ use dledger::error::Status;
 use dledger::group::clock::Clock;
 use dledger::group::delivery::Delivery;
 use dledger::group::driver::Helper;
+use dledger::group::peers::Nobody;
 use dledger::group::shared::{Life, Shared};
 use dledger::group::{
-    AppendOptions, Around, Completion, Group, Observer, Parts, ReadOptions, State, Token, events,
+    AppendOptions, Completion, Group, Observer, Parts, ReadOptions, State, Token, events,
     open_parts,
 };
 use dledger::options::Options;
@@ -76,12 +77,12 @@ fn append_call(c: &mut Criterion) {
         }
         let (on, clock) = (disk.clone(), Clock::real());
         let parts = open_parts(disk, clock, &options, Plants::NONE, 1, |shared| {
-            Ok(Around::alone(Box::new(AtOnce(on, shared.clone()))))
+            Ok(Box::new(AtOnce(on, shared.clone())))
         });
         let Parts { shared, mut driver } = parts.unwrap();
         assert!(shared.moves(Life::Open, Life::Running));
         let mut delivery = Delivery::new(shared.clone(), Arc::new(Silent));
-        driver.start();
+        driver.start(Box::new(Nobody));
         let body = vec![7u8; len];
         let options = AppendOptions::default();
         bench.throughput(Throughput::Bytes(len as u64));

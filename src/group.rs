@@ -8,6 +8,7 @@ pub mod driver;
 pub mod helper;
 pub mod live;
 pub mod metrics;
+pub mod network;
 pub mod peers;
 pub mod poll;
 pub mod reading;
@@ -30,7 +31,6 @@ pub use staging::{Entry, Hook};
 pub use waiters::{Completion, Token};
 
 use crate::commitlog::meta::{Member, MemberSet};
-use crate::commitlog::read::Slice;
 use crate::commitlog::{Birth, CommitLog};
 use crate::consensus::core::Pace;
 use crate::disk::Disk;
@@ -40,7 +40,6 @@ use crate::group::clock::Clock;
 use crate::group::delivery::Delivery;
 use crate::group::driver::{Driver, Helper};
 use crate::group::helper::ProcessHelper;
-use crate::group::peers::Network;
 use crate::group::poll::Poller;
 use crate::group::shared::{Control, Life, Marks, Shared};
 use crate::group::staging::Staging;
@@ -49,7 +48,6 @@ use crate::group::waiters::{Slot, lock};
 use crate::options::{Callbacks, MissingTail, OPTIONS, Options};
 use crate::plant::Plants;
 use crate::types::{Index, RaftIndex};
-use crate::wire::Message;
 
 /// Bits of what changed, with an event.
 pub mod events {
@@ -84,7 +82,7 @@ pub struct MemberInfo {
 pub struct Group {
     shared: Arc<Shared>,
     options: Mutex<Options>,
-    members: MemberSet,
+    incarnation: u64,
     /// Until it is started.
     driver: Mutex<Option<Driver>>,
     threads: Mutex<Option<Threads>>,
@@ -102,30 +100,6 @@ pub struct Parts {
     pub driver: Driver,
 }
 
-/// What a log is driven with.
-pub struct Around {
-    /// For work that may take long.
-    pub helper: Box<dyn Helper>,
-    /// For the peers.
-    pub network: Box<dyn Network>,
-}
-
-impl Around {
-    /// For a group of one.
-    pub fn alone(helper: Box<dyn Helper>) -> Around {
-        Around { helper, network: Box::new(Nobody) }
-    }
-}
-
-/// The network of a group of one.
-struct Nobody;
-
-impl Network for Nobody {
-    fn send(&mut self, _to: u64, _message: Message, _raw: Vec<Slice>) {}
-    fn members(&mut self, _members: &MemberSet) {}
-    fn close(&mut self, _from: u64, _why: &'static str) {}
-}
-
 /// Recovers a log on any disk. The directory is locked by the caller.
 pub fn open_parts(
     disk: Arc<dyn Disk>,
@@ -133,12 +107,12 @@ pub fn open_parts(
     options: &Options,
     plants: Plants,
     incarnation: u64,
-    around: impl FnOnce(&Arc<Shared>) -> Result<Around>,
+    helper: impl FnOnce(&Arc<Shared>) -> Result<Box<dyn Helper>>,
 ) -> Result<Parts> {
     options.validate()?;
     let birth = birth(options, plants, incarnation)?;
     let log = CommitLog::open(disk, &birth)?;
-    let end = log.end();
+    let (end, members) = (log.end(), log.meta().members.clone());
     let staging = Staging::new(birth.segment_bytes, end.mark(), options.append_stamp);
     let marks = Marks {
         role: Role::Stopped,
@@ -151,12 +125,12 @@ pub fn open_parts(
     let shared = Shared::new(clock, birth.node, options, staging, log.reader(), marks);
     shared.metrics.recovery_read.store(log.recovery_read(), Ordering::Relaxed);
     let shared = Arc::new(shared);
-    let Around { helper, network } = around(&shared)?;
+    shared.set_members(members);
+    let helper = helper(&shared)?;
     // Two members must not draw the same timeouts, whatever their numbers have in common.
     let seed = incarnation.wrapping_add(birth.node.wrapping_mul(GOLDEN));
     let pace = pace(options, seed);
-    let driver =
-        Driver::new(shared.clone(), log, helper, network, plants, options.unsynced_max, pace)?;
+    let driver = Driver::new(shared.clone(), log, helper, plants, options.unsynced_max, pace)?;
     Ok(Parts { shared, driver })
 }
 
@@ -178,9 +152,6 @@ impl Group {
     /// Locks and recovers the directory, or makes it. Waits for the disk.
     pub fn open(options: &Options) -> Result<Group> {
         options.validate()?;
-        if options.members.len() > 1 {
-            return Err(Error::Status(Status::Unsupported));
-        }
         let dir = options.dir.clone().unwrap_or_default();
         let disk = RealDisk::new(&dir).map_err(|e| Error::io(dir, e))?;
         let held = disk.lock().map_err(|e| match e.kind() {
@@ -190,20 +161,19 @@ impl Group {
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let incarnation = random()?;
         let for_helper = disk.clone();
-        let make_around = |shared: &Arc<Shared>| -> Result<Around> {
-            Ok(Around::alone(Box::new(ProcessHelper::new(for_helper, shared.clone())?)))
+        let helper = |shared: &Arc<Shared>| -> Result<Box<dyn Helper>> {
+            Ok(Box::new(ProcessHelper::new(for_helper, shared.clone())?))
         };
         let Parts { shared, driver } =
-            open_parts(disk, Clock::real(), options, Plants::NONE, incarnation, make_around)?;
+            open_parts(disk, Clock::real(), options, Plants::NONE, incarnation, helper)?;
         let poller = match options.callbacks {
             Callbacks::Thread => None,
             Callbacks::Poll => Some(Poller::new(shared.clone())?),
         };
-        let members = driver.log().meta().members.clone();
         Ok(Group {
+            incarnation: driver.log().meta().incarnation,
             shared,
             options: Mutex::new(options.clone()),
-            members,
             driver: Mutex::new(Some(driver)),
             threads: Mutex::new(None),
             poller,
@@ -217,6 +187,10 @@ impl Group {
         if self.shared.failure().is_some() {
             return Err(Error::Status(Status::Failed));
         }
+        let connected = match self.shared.life() {
+            Life::Open => network::connect(&self.shared, &lock(&self.options), self.incarnation)?,
+            _ => None,
+        };
         if !self.shared.moves(Life::Open, Life::Running) {
             return Err(match self.shared.life() {
                 Life::Stopped => Error::Status(Status::Stopped),
@@ -236,7 +210,8 @@ impl Group {
             }
         };
         let held = lock(&self.lock).clone();
-        let threads = Threads::spawn(self.shared.clone(), driver, delivery, observer, held)?;
+        let threads =
+            Threads::spawn(self.shared.clone(), driver, connected, delivery, observer, held)?;
         *lock(&self.threads) = Some(threads);
         Ok(())
     }
@@ -450,19 +425,23 @@ impl Group {
 
     /// The members of the group.
     pub fn members(&self) -> Vec<MemberInfo> {
-        let voters = &self.members.voters;
-        let info = |member: &Member| MemberInfo {
-            id: member.id,
-            voter: voters.contains(&member.id),
-            address: member.address.clone(),
-            match_index: if member.id == self.shared.node {
-                self.shared.marks().flushed.index
-            } else {
-                Index(0)
-            },
-            contact: (member.id == self.shared.node).then_some(Duration::ZERO),
+        let (members, progress) = (self.shared.members(), lock(&self.shared.progress).clone());
+        let now = self.shared.clock.now();
+        let info = |member: &Member| {
+            let own = member.id == self.shared.node;
+            let peer = progress.iter().find(|peer| peer.id == member.id);
+            let matched = peer.map_or(Index(0), |peer| peer.matched);
+            let heard = peer.map_or(clock::NEVER, |peer| peer.heard);
+            let ago = (heard != clock::NEVER).then(|| now.saturating_sub(heard));
+            MemberInfo {
+                id: member.id,
+                voter: members.voters.contains(&member.id),
+                address: member.address.clone(),
+                match_index: if own { self.shared.marks().flushed.index } else { matched },
+                contact: if own { Some(Duration::ZERO) } else { ago.map(Duration::from_nanos) },
+            }
         };
-        self.members.members.iter().map(info).collect()
+        members.members.iter().map(info).collect()
     }
 
     /// Runs callbacks that are due, and waits up to `timeout` for the first; `max` 0: all.

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub use fault::{Count, Counters, Fault};
 pub use limits::Config;
@@ -37,6 +37,7 @@ use crate::types::Anchor;
 use crate::wire::hello::{self, VERSION};
 use crate::wire::{Binding, Expected, Hello, Message, Refusal};
 use accepted::Accepted;
+use fault::Who;
 use listen::{Door, Registration};
 use peer::Peer;
 
@@ -51,6 +52,8 @@ pub struct Identity {
     pub incarnation: u64,
     /// Length of a segment.
     pub segment_bytes: u64,
+    /// A leader hands over to a member that has a higher one.
+    pub priority: u32,
     /// Where the log begins.
     pub begin: Anchor,
     /// Where the log ends.
@@ -62,11 +65,9 @@ pub struct Identity {
 pub struct Incoming {
     /// The message.
     pub message: Message,
-    /// The raw bytes of its batches, one behind the other; nothing has looked at them yet.
+    /// The raw bytes of its batches, one behind the other; nothing has looked at them yet. They
+    /// take room in [`Config::incoming_max`] until they are dropped.
     pub raw: Bytes,
-    /// Room that these bytes take in [`Config::incoming_max`], given back when this is dropped.
-    /// So it must live as long as the bytes do.
-    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// What the sockets ask of a group, and tell it.
@@ -182,6 +183,13 @@ impl Net {
         sent
     }
 
+    /// Closes the connections that the member `from` made with us: it sent what no honest member
+    /// sends. It may dial again.
+    pub fn close(&self, from: u64, why: &'static str) {
+        self.accepted.end(from, |_| true);
+        self.inner.counters.blame(Who::Member(from), Fault::Message(why));
+    }
+
     /// Bytes that are queued for `to` and not yet taken by its socket.
     pub fn queued_bytes(&self, to: u64) -> usize {
         self.peers.get(&to).map_or(0, Peer::queued_bytes)
@@ -229,6 +237,7 @@ impl Inner {
             incarnation: me.incarnation,
             to_incarnation: to_incarnation.unwrap_or(0),
             segment_bytes: me.segment_bytes,
+            priority: me.priority,
             begin: me.begin,
             end: me.end,
         }

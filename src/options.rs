@@ -412,7 +412,7 @@ pub static OPTIONS: &[OptionInfo] = &[
         kind: "duration",
         preset: "1s",
         allowed: "50ms to 60s, a number with ms or s",
-        doc: "How long a member waits for a leader before it campaigns.",
+        doc: "The longest that a member waits for a leader before it campaigns; at least half of it, drawn anew each time.",
         live: false,
         set: |o, v| between(duration(v)?, 50 * MS, 60 * S).map(|v| o.election_timeout = v),
     },

@@ -14,10 +14,9 @@ use dledger::error::Status;
 use dledger::group::clock::Clock;
 use dledger::group::delivery::Delivery;
 use dledger::group::driver::Helper;
+use dledger::group::peers::Nobody;
 use dledger::group::shared::{Life, Shared};
-use dledger::group::{
-    AppendOptions, Around, Completion, Observer, Parts, State, Token, open_parts,
-};
+use dledger::group::{AppendOptions, Completion, Observer, Parts, State, Token, open_parts};
 use dledger::net::{Config, Fault, Handler, Identity, Incoming, Net};
 use dledger::options::Options;
 use dledger::plant::Plants;
@@ -95,12 +94,12 @@ fn nothing_is_allocated_per_record() {
     let on = disk.clone();
     let clock = Clock::Manual(Arc::new(AtomicU64::new(0)));
     let parts = open_parts(Arc::new(disk), clock, &options, Plants::NONE, 1, |shared| {
-        Ok(Around::alone(Box::new(AtOnce(on, shared.clone()))))
+        Ok(Box::new(AtOnce(on, shared.clone())))
     });
     let Parts { shared, mut driver } = parts.unwrap();
     assert!(shared.moves(Life::Open, Life::Running));
     let mut delivery = Delivery::new(shared.clone(), Arc::new(Silent));
-    driver.start();
+    driver.start(Box::new(Nobody));
     while !shared.state().ready {
         driver.turn();
     }
@@ -244,6 +243,7 @@ fn hello() -> Hello {
         incarnation: 2,
         to_incarnation: 0,
         segment_bytes: 1 << 30,
+        priority: 0,
         begin: Anchor::default(),
         end: Anchor::default(),
     }
@@ -255,7 +255,7 @@ struct Deaf;
 impl Handler for Deaf {
     fn identity(&self) -> Identity {
         let Hello { group, segment_bytes, begin, end, .. } = hello();
-        Identity { group, node: 1, incarnation: 1, segment_bytes, begin, end }
+        Identity { group, node: 1, incarnation: 1, segment_bytes, priority: 0, begin, end }
     }
     fn members(&self) -> Arc<MemberSet> {
         let member = |id| Member { id, incarnation: id, address: String::new() };

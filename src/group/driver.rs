@@ -10,11 +10,12 @@ mod round;
 mod timers;
 mod work;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use raft::StateRole;
 use tracing::{info, warn};
 
@@ -31,7 +32,7 @@ use crate::group::driver::round::Round;
 use crate::group::driver::timers::Timers;
 use crate::group::events;
 use crate::group::metrics::Metrics;
-use crate::group::peers::{FromPeer, Network};
+use crate::group::peers::{FromPeer, Network, Nobody};
 use crate::group::shared::{Life, Marks, Role, Shared};
 use crate::group::staging::{Block, Piece};
 use crate::group::waiters::{Event, lock};
@@ -73,12 +74,18 @@ pub struct Driver {
     /// The chain behind the last sealed batch, and its Raft index.
     chain: (u32, RaftIndex),
     /// Raw bytes of the message that was stepped last.
-    raw: Vec<u8>,
+    raw: Bytes,
     /// A write that met a full disk, to be tried again.
     stalled: Option<(Output, Vec<LogEntry>)>,
     network: Box<dyn Network>,
+    /// Something was sent in this turn.
+    sent: bool,
+    /// The sync of the open round waited for what was sent before it.
+    sends_first: bool,
     /// What came from peers and is not stepped yet.
     came: VecDeque<FromPeer>,
+    /// When each peer was last heard, in nanoseconds.
+    heard: BTreeMap<u64, u64>,
     /// Acks and votes that wait for the sync.
     held: Vec<Outgoing>,
     /// Read barriers under way.
@@ -107,7 +114,6 @@ impl Driver {
         shared: Arc<Shared>,
         log: CommitLog,
         helper: Box<dyn Helper>,
-        network: Box<dyn Network>,
         plants: Plants,
         unsynced_max: u64,
         pace: Pace,
@@ -125,10 +131,13 @@ impl Driver {
             block: Block::default(),
             proposed: 0,
             sealed: Vec::new(),
-            raw: Vec::new(),
+            raw: Bytes::new(),
             stalled: None,
-            network,
+            network: Box::new(Nobody),
+            sent: false,
+            sends_first: false,
             came: VecDeque::new(),
+            heard: BTreeMap::new(),
             held: Vec::new(),
             asked: Vec::new(),
             next_tick: NEVER,
@@ -145,18 +154,22 @@ impl Driver {
             failed: false,
         };
         driver.shared.set_begin(begin);
+        driver.shared.set_log_end(end);
         driver.publish_room();
         Ok(driver)
     }
 
-    /// Joins the cluster. A sole voter stands for election at once; others wait for a leader first.
-    pub fn start(&mut self) {
+    /// Joins the cluster over `network`. A sole voter stands for election at once; others wait for a
+    /// leader first.
+    pub fn start(&mut self, network: Box<dyn Network>) {
+        self.network = network;
         self.marks.role = Role::Follower;
         self.marks.term = self.core.term();
         self.shared.publish(&self.marks);
         self.tell(events::ROLE | events::COMMIT | events::BEGIN | events::MEMBERS);
         let members = self.core.log().meta().members.clone();
         self.network.members(&members);
+        self.publish_progress();
         let sole = members.voters == [self.shared.node] && members.voters_outgoing.is_empty();
         if sole && let Err(error) = self.core.campaign() {
             self.fail(&error);
@@ -211,7 +224,8 @@ impl Driver {
         if !self.step_peers(now)? || !self.tick(now)? {
             return self.stalled_turn(now);
         }
-        if self.round.is_due(came, now) {
+        let sends_first = self.round.is_due(came, now) && self.sends_first();
+        if self.round.is_due(came, now) && !sends_first {
             self.sync()?;
             if !self.write_outputs(now)? {
                 return self.stalled_turn(now);
@@ -227,7 +241,7 @@ impl Driver {
         }
         let next = self.timers(now)?;
         Ok(match self.round.is_open() {
-            _ if more => Next::Now,
+            _ if more || sends_first => Next::Now,
             true => Next::Soon(self.round.missing()),
             false => Next::At(next),
         })
@@ -372,11 +386,19 @@ impl Driver {
         self.prepare(output)?;
         let Driver { core, block, raw, .. } = self;
         let received = output.entries.iter().any(|e| matches!(e, OutEntry::Received(_)));
-        let buf = if received { &*raw } else { &block.buf };
+        let buf: &[u8] = if received { raw } else { &block.buf };
         match entries {
             [] => Ok(()),
             _ => core.log_mut().write(buf, entries),
         }
+    }
+
+    /// What was sent leaves before the sync, so that peers write while this member does: then the
+    /// sync is the next turn's, and is put off no further.
+    fn sends_first(&mut self) -> bool {
+        let first = std::mem::take(&mut self.sent) && !self.sends_first;
+        self.sends_first = first;
+        first
     }
 
     /// Returns how many records were written.
@@ -442,6 +464,7 @@ impl Driver {
     fn publish_marks(&mut self) {
         self.marks.flushed = self.core.log().flushed().mark();
         self.marks.begin = self.core.log().begin().mark();
+        self.shared.set_log_end(self.core.log().end());
         let before = self.told;
         self.shared.publish(&self.marks);
         self.answer_barriers();

@@ -1,5 +1,9 @@
 //! Between the group thread and whoever carries messages: what comes from peers, and the way to them.
 
+use std::fmt;
+
+use bytes::Bytes;
+
 use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::Slice;
 use crate::types::RaftIndex;
@@ -7,12 +11,24 @@ use crate::wire::Message;
 
 /// The way to the peers.
 pub trait Network: Send {
-    /// Sends a message, and the raw bytes that follow it. Never waits; may lose it.
-    fn send(&mut self, to: u64, message: Message, raw: Vec<Slice>);
+    /// Sends a message, and the raw bytes that follow it. Never waits; may lose it. False if it is
+    /// known to be lost.
+    fn send(&mut self, to: u64, message: Message, raw: Vec<Slice>) -> bool;
     /// These are the members now.
     fn members(&mut self, members: &MemberSet);
     /// A peer sent what no honest one sends: its connection is closed.
     fn close(&mut self, from: u64, why: &'static str);
+}
+
+/// The network of a log that has none.
+pub struct Nobody;
+
+impl Network for Nobody {
+    fn send(&mut self, _to: u64, _message: Message, _raw: Vec<Slice>) -> bool {
+        false
+    }
+    fn members(&mut self, _members: &MemberSet) {}
+    fn close(&mut self, _from: u64, _why: &'static str) {}
 }
 
 /// What comes from peers, for the group thread.
@@ -25,18 +41,38 @@ pub enum FromPeer {
         /// What.
         message: Box<Message>,
         /// The raw bytes behind it.
-        raw: Vec<u8>,
+        raw: Bytes,
     },
-    /// A peer said hello: its log ends at `end`.
+    /// A peer accepted our connection: its log ends at `end`.
     Met {
         /// Who.
         id: u64,
         /// The last Raft entry of its log.
         end: RaftIndex,
+        /// Its `node.priority`.
+        priority: u32,
     },
     /// What was sent to a peer may be lost.
     Lost {
         /// To whom.
         id: u64,
     },
+    /// A peer came with an incarnation, and none is bound for it.
+    Bind {
+        /// Who.
+        id: u64,
+        /// With which.
+        incarnation: u64,
+        /// Hears whether this one is bound, durably.
+        answer: Answer,
+    },
+}
+
+/// Who hears of a binding.
+pub struct Answer(pub Box<dyn FnOnce(bool) + Send>);
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
 }

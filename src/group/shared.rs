@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
+use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::{Bounds, Reader};
 use crate::commitlog::work::Done;
 use crate::error::{Error, Status};
@@ -136,6 +137,10 @@ pub struct Shared {
     marks: Snapshot<MARKS>,
     tail: Snapshot<2>,
     begin: Mutex<Anchor>,
+    log_end: Mutex<Anchor>,
+    members: Mutex<Arc<MemberSet>>,
+    /// How far the others are, as the group thread looked last.
+    pub progress: Mutex<Vec<Progress>>,
     /// Records whose appender has not heard of their end.
     pub pending: InFlight,
     /// Their bytes, with headers.
@@ -176,6 +181,17 @@ pub struct Shared {
     pub wants_events: AtomicBool,
     /// Counters.
     pub metrics: Metrics,
+}
+
+/// How far a peer is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Who.
+    pub id: u64,
+    /// Behind the last record that it is known to have; 0 unless this member leads.
+    pub matched: Index,
+    /// When it was last heard, in nanoseconds; [`NEVER`]: never.
+    pub heard: u64,
 }
 
 /// What the group thread publishes at once.
@@ -222,6 +238,9 @@ impl Shared {
             marks: Snapshot::new(numbers(&marks)),
             tail: Snapshot::new([tail.index.0, tail.pos]),
             begin: Mutex::default(),
+            log_end: Mutex::default(),
+            members: Mutex::default(),
+            progress: Mutex::default(),
             pending: InFlight::default(),
             pending_bytes: InFlight::default(),
             callbacks_due: InFlight::default(),
@@ -397,6 +416,26 @@ impl Shared {
     /// Publishes the anchor before the first record.
     pub fn set_begin(&self, begin: Anchor) {
         *lock(&self.begin) = begin;
+    }
+
+    /// The anchor behind the last Raft entry that is written.
+    pub fn log_end(&self) -> Anchor {
+        *lock(&self.log_end)
+    }
+
+    /// Publishes it.
+    pub fn set_log_end(&self, end: Anchor) {
+        *lock(&self.log_end) = end;
+    }
+
+    /// The members, as they are in force here.
+    pub fn members(&self) -> Arc<MemberSet> {
+        lock(&self.members).clone()
+    }
+
+    /// Publishes them.
+    pub fn set_members(&self, members: MemberSet) {
+        *lock(&self.members) = Arc::new(members);
     }
 
     /// Tells waiting readers that the committed mark moved, or that the log stopped.

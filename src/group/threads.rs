@@ -7,10 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
 use crate::error::{Error, Result};
 use crate::group::clock::NEVER;
 use crate::group::delivery::{Delivery, Observer};
 use crate::group::driver::{Driver, Next};
+use crate::group::network::{Connected, Sockets};
+use crate::group::peers::Nobody;
 use crate::group::shared::Shared;
 use crate::group::waiters::lock;
 
@@ -29,6 +35,7 @@ impl Threads {
     pub fn spawn(
         shared: Arc<Shared>,
         driver: Driver,
+        connected: Option<Connected>,
         delivery: Option<Delivery>,
         observer: Arc<dyn Observer>,
         held: Option<Arc<dyn Send + Sync>>,
@@ -46,7 +53,7 @@ impl Threads {
         };
         let heard = hears.clone();
         let run = move || {
-            drive(&shared, driver, &heard);
+            drive(&shared, driver, connected, &heard);
             drop(held);
         };
         let group = Builder::new().name("dledger-group".into()).spawn(run).map_err(failed)?;
@@ -70,40 +77,109 @@ impl Threads {
     }
 }
 
-fn drive(shared: &Shared, mut driver: Driver, hears: &Mutex<Option<Arc<dyn Observer>>>) {
+fn drive(
+    shared: &Shared,
+    driver: Driver,
+    connected: Option<Connected>,
+    hears: &Mutex<Option<Arc<dyn Observer>>>,
+) {
     let tell = |starts| {
         if let Some(observer) = &*lock(hears) {
             observer.thread(starts, false);
         }
     };
-    let thread = std::thread::current();
-    shared.driver.answers(move || thread.unpark());
     tell(true);
-    driver.start();
-    loop {
-        match catch_unwind(AssertUnwindSafe(|| driver.turn())) {
-            Ok(Next::Now) => {}
-            Ok(Next::Soon(missing)) => gather(shared, missing.min(ENOUGH)),
-            Ok(Next::At(time)) => park(shared, time),
-            Ok(Next::Over) => break,
-            Err(cause) => driver.fail(&Error::Bug(text(&*cause))),
+    match connected {
+        None => drive_alone(shared, driver),
+        Some(Connected { runtime, sockets }) => {
+            runtime.block_on(drive_connected(shared, driver, sockets));
+            // A name that is being resolved may hang for long.
+            runtime.shutdown_background();
         }
     }
-    drop(driver);
     tell(false);
+}
+
+fn drive_alone(shared: &Shared, mut driver: Driver) {
+    let thread = std::thread::current();
+    shared.driver.answers(move || thread.unpark());
+    driver.start(Box::new(Nobody));
+    loop {
+        match turn(&mut driver) {
+            Next::Now => {}
+            Next::Soon(missing) => gather(shared, missing.min(ENOUGH)),
+            Next::At(time) => park(shared, time),
+            Next::Over => break,
+        }
+    }
+}
+
+/// Between two turns the sockets have theirs.
+async fn drive_connected(shared: &Shared, mut driver: Driver, sockets: Sockets) {
+    let bell = Arc::new(Notify::new());
+    let rung = bell.clone();
+    shared.driver.answers(move || rung.notify_one());
+    driver.start(Box::new(sockets));
+    loop {
+        match turn(&mut driver) {
+            Next::Now => yield_now().await,
+            Next::Soon(missing) => gather_connected(shared, missing.min(ENOUGH)).await,
+            Next::At(NEVER) => bell.notified().await,
+            Next::At(time) => {
+                let left = Duration::from_nanos(time.saturating_sub(shared.clock.now()));
+                let _ = timeout(left, bell.notified()).await;
+            }
+            Next::Over => break,
+        }
+    }
+}
+
+/// A turn; a panic in it ends the log.
+fn turn(driver: &mut Driver) -> Next {
+    catch_unwind(AssertUnwindSafe(|| driver.turn())).unwrap_or_else(|cause| {
+        driver.fail(&Error::Bug(text(&*cause)));
+        Next::Now
+    })
 }
 
 /// Gives appenders the time to stage more, as long as they do. Yields between the looks: each look
 /// takes from an appender the cache line that it is about to write.
 fn gather(shared: &Shared, enough: u64) {
-    let seen = shared.pending.entered();
-    let (mut came, mut until) = (0, shared.clock.now() + QUIET_NS);
-    while came < enough && shared.clock.now() < until {
+    let mut gathering = Gathering::new(shared, enough);
+    while gathering.goes_on(shared) {
         std::thread::yield_now();
-        let more = shared.pending.entered() - seen;
-        if more > came {
-            (came, until) = (more, shared.clock.now() + QUIET_NS);
+    }
+}
+
+/// The same, while the sockets have their turns.
+async fn gather_connected(shared: &Shared, enough: u64) {
+    let mut gathering = Gathering::new(shared, enough);
+    while gathering.goes_on(shared) {
+        yield_now().await;
+    }
+}
+
+struct Gathering {
+    /// All that had entered before.
+    seen: u64,
+    came: u64,
+    enough: u64,
+    until: u64,
+}
+
+impl Gathering {
+    fn new(shared: &Shared, enough: u64) -> Gathering {
+        let seen = shared.pending.entered();
+        Gathering { seen, came: 0, enough, until: shared.clock.now() + QUIET_NS }
+    }
+
+    fn goes_on(&mut self, shared: &Shared) -> bool {
+        let came = shared.pending.entered() - self.seen;
+        let now = shared.clock.now();
+        if came > self.came {
+            (self.came, self.until) = (came, now + QUIET_NS);
         }
+        self.came < self.enough && now < self.until
     }
 }
 

@@ -135,7 +135,7 @@ impl Accepted {
     }
 
     /// Ends the connections of a member that `ends` says by their serial.
-    fn end(&self, member: u64, ends: impl Fn(u64) -> bool) {
+    pub fn end(&self, member: u64, ends: impl Fn(u64) -> bool) {
         let mut members = lock(&self.members);
         let member = members.as_mut().and_then(|members| members.get_mut(&member));
         for connection in
@@ -162,8 +162,9 @@ impl Inner {
             let decoded = header.message(&message)?;
             let room = self.enter(&room, header.raw_len).await;
             let raw = raw(&mut stream, header.raw_len as usize).await?;
+            let raw = if raw.is_empty() { Bytes::new() } else { Held::bytes(raw, room) };
             self.counters.bytes_in.add((HEADER + message.len() + raw.len()) as u64);
-            self.handler.received(from, Incoming { message: decoded, raw, room });
+            self.handler.received(from, Incoming { message: decoded, raw });
         }
         Ok(())
     }
@@ -182,6 +183,24 @@ impl Inner {
     }
 }
 
+/// Bytes that give back their room when they are dropped.
+struct Held {
+    bytes: Vec<u8>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    fn bytes(bytes: Vec<u8>, room: Option<OwnedSemaphorePermit>) -> Bytes {
+        Bytes::from_owner(Held { bytes, _room: room })
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// The next header; `None` if the connection ended before it.
 async fn header<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<[u8; HEADER]>> {
     let mut header = [0; HEADER];
@@ -192,7 +211,7 @@ async fn header<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<[u8; 
 }
 
 /// Reads so many bytes. Allocates no more than twice what has come, however many shall come.
-async fn raw<S: AsyncRead + Unpin>(stream: &mut S, len: usize) -> io::Result<Bytes> {
+async fn raw<S: AsyncRead + Unpin>(stream: &mut S, len: usize) -> io::Result<Vec<u8>> {
     let mut raw = Vec::with_capacity(len.min(FRAME_BYTES));
     while raw.len() < len {
         if raw.len() == raw.capacity() {
@@ -203,7 +222,7 @@ async fn raw<S: AsyncRead + Unpin>(stream: &mut S, len: usize) -> io::Result<Byt
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(raw.into())
+    Ok(raw)
 }
 
 /// Many small frames are read at once; raw bytes go past this buffer.

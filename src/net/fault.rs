@@ -36,6 +36,9 @@ pub enum Fault {
     /// Who accepted a connection speaks on it.
     #[error("it sends on a connection that is ours to send on")]
     Talks,
+    /// No honest member sends what it sent.
+    #[error("no honest member sends this: {0}")]
+    Message(&'static str),
     /// The other side cannot be reached.
     #[error("it cannot be reached: {0}")]
     Dial(io::ErrorKind),
@@ -95,6 +98,7 @@ impl Fault {
             Fault::Talks => 2,
             Fault::Dial(_) => 3,
             Fault::Lost(_) => 4,
+            Fault::Message(_) => 5,
             Fault::Hello(error) => HELLO + hello_slot(error),
             Fault::Frame(error) => FRAME + frame_slot(error),
             Fault::Refused(refusal) => REFUSED + *refusal as usize - 1,
@@ -213,7 +217,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// So many peers and kinds are remembered.
 const LOGGED_MAX: usize = 1024;
 
-const HELLO: usize = 5;
+const HELLO: usize = 6;
 const FRAME: usize = HELLO + 5;
 const REFUSED: usize = FRAME + 7;
 const REFUSED_BY: usize = REFUSED + 9;
@@ -223,6 +227,7 @@ const NAMES: [&str; REFUSED_BY + 9] = [
     "talks",
     "dial",
     "lost",
+    "message",
     "hello.magic",
     "hello.length",
     "hello.checksum",
@@ -272,6 +277,7 @@ mod tests {
             Fault::Slow.name(),
             Fault::Crowded.name(),
             Fault::Talks.name(),
+            Fault::Message("").name(),
             Fault::Dial(io::ErrorKind::TimedOut).name(),
             Fault::Lost(io::ErrorKind::TimedOut).name(),
             Fault::Hello(HelloError::Magic).name(),

@@ -58,6 +58,7 @@ impl Recorder {
                 node,
                 incarnation: incarnation(node),
                 segment_bytes: 1 << 30,
+                priority: 0,
                 begin: mark(0),
                 end: mark(node),
             },
@@ -134,7 +135,8 @@ impl Handler for Recorder {
     }
 
     fn received(&self, from: u64, incoming: Incoming) {
-        self.hear(came(from, incoming.message.clone(), incoming.raw.clone()));
+        let raw = Bytes::copy_from_slice(&incoming.raw);
+        self.hear(came(from, incoming.message.clone(), raw));
         self.change(|state| {
             if state.holds {
                 state.held.push(incoming);
@@ -288,6 +290,7 @@ fn hello(from: u64, to: u64) -> Hello {
         incarnation: incarnation(from),
         to_incarnation: 0,
         segment_bytes: 1 << 30,
+        priority: 0,
         begin: Anchor::default(),
         end: Anchor::default(),
     }

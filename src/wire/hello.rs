@@ -5,7 +5,7 @@
 //! prefix   0 magic 4 | 4 version 2 | 6 length 2 of what follows, CRC included
 //! hello    prefix "DLGH" | member | CRC-32 4
 //! answer   prefix "DLGA" | refusal 2 | member, if the refusal is 0 | CRC-32 4
-//! member   from 8 | to 8 | incarnation 8 | to_incarnation 8 | segment_bytes 8
+//! member   from 8 | to 8 | incarnation 8 | to_incarnation 8 | segment_bytes 8 | priority 4
 //!          | begin: anchor 44 | end: anchor 44 | group: length 2, UTF-8
 //! ```
 //!
@@ -36,6 +36,8 @@ pub struct Hello {
     pub to_incarnation: u64,
     /// Length of a segment.
     pub segment_bytes: u64,
+    /// A leader hands over to a member that has a higher one.
+    pub priority: u32,
     /// Where its log begins.
     pub begin: Anchor,
     /// Where its log ends: a leader that knew a higher match probes again.
@@ -165,6 +167,7 @@ impl Hello {
             self.to_incarnation,
             self.segment_bytes,
         ]);
+        out.u32(self.priority);
         out.anchor(&self.begin);
         out.anchor(&self.end);
         out.text(&self.group);
@@ -178,6 +181,7 @@ impl Hello {
             incarnation: bytes.u64()?,
             to_incarnation: bytes.u64()?,
             segment_bytes: bytes.u64()?,
+            priority: bytes.u32()?,
             begin: anchor(bytes)?,
             end: anchor(bytes)?,
             group: bytes.text()?,

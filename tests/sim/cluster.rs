@@ -221,7 +221,7 @@ impl Cluster {
             return;
         };
         if let Some(open) = self.open(to) {
-            open.shared.post_peer(FromPeer::Met { id: of, end });
+            open.shared.post_peer(FromPeer::Met { id: of, end, priority: 0 });
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use dledger::commitlog::meta::MemberSet;
 use dledger::commitlog::read::Slice;
 use dledger::group::peers::Network;
@@ -14,7 +15,7 @@ pub struct Packet {
     pub from: u64,
     pub to: u64,
     pub head: Vec<u8>,
-    pub raw: Vec<u8>,
+    pub raw: Bytes,
 }
 
 /// What members sent and the network has not taken yet.
@@ -30,12 +31,13 @@ pub struct Outlet {
 }
 
 impl Network for Outlet {
-    fn send(&mut self, to: u64, message: Message, raw: Vec<Slice>) {
+    fn send(&mut self, to: u64, message: Message, raw: Vec<Slice>) -> bool {
         let mut head = Vec::new();
         frame::encode(&message, &limits(), &mut head).expect("a message that a peer will take");
         let raw: Vec<u8> = raw.iter().flat_map(|slice| slice.as_ref().to_vec()).collect();
         assert_eq!(raw.len() as u64, message.raw_len());
-        self.sent.0.lock().unwrap().push(Packet { from: self.from, to, head, raw });
+        self.sent.0.lock().unwrap().push(Packet { from: self.from, to, head, raw: raw.into() });
+        true
     }
     fn members(&mut self, _members: &MemberSet) {}
     fn close(&mut self, _from: u64, why: &'static str) {

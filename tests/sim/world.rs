@@ -12,12 +12,11 @@ use dledger::error::{Error, Status};
 use dledger::group::clock::Clock;
 use dledger::group::delivery::Delivery;
 use dledger::group::driver::{Driver, Helper, Next};
-use dledger::group::peers::Network;
+use dledger::group::peers::{Network, Nobody};
 use dledger::group::shared::{Control, Life, Shared};
 use dledger::group::waiters::Slot;
 use dledger::group::{
-    AppendOptions, Around, Completion, Entry, Observer, Parts, ReadOptions, State, Token,
-    open_parts,
+    AppendOptions, Completion, Entry, Observer, Parts, ReadOptions, State, Token, open_parts,
 };
 use dledger::options::Options;
 use dledger::plant::Plants;
@@ -123,9 +122,7 @@ impl Open {
         clock: &Arc<AtomicU64>,
         settings: &Settings,
     ) -> Result<Open, Error> {
-        let queue = Queue::default();
-        let around = Around::alone(Box::new(queue.clone()));
-        Open::with(disk, clock, settings, 1, queue, around)
+        Open::member(disk, clock, settings, 1, Box::new(Nobody))
     }
 
     /// One member of several.
@@ -137,31 +134,20 @@ impl Open {
         network: Box<dyn Network>,
     ) -> Result<Open, Error> {
         let queue = Queue::default();
-        let around = Around { helper: Box::new(queue.clone()), network };
-        Open::with(disk, clock, settings, incarnation, queue, around)
-    }
-
-    fn with(
-        disk: &MemoryDisk,
-        clock: &Arc<AtomicU64>,
-        settings: &Settings,
-        incarnation: u64,
-        queue: Queue,
-        around: Around,
-    ) -> Result<Open, Error> {
+        let helper = queue.clone();
         let Parts { shared, mut driver } = open_parts(
             Arc::new(disk.clone()),
             Clock::Manual(clock.clone()),
             &settings.options(),
             settings.plants,
             incarnation,
-            |_| Ok(around),
+            |_| Ok(Box::new(helper)),
         )?;
         assert!(shared.moves(Life::Open, Life::Running));
         shared.wants_events.store(true, Ordering::Relaxed);
         let told = Recorder::default();
         let delivery = Delivery::new(shared.clone(), Arc::new(told.clone()));
-        driver.start();
+        driver.start(network);
         Ok(Open { shared, driver, delivery, told, queue, disk: disk.clone() })
     }
 

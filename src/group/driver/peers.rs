@@ -3,9 +3,11 @@
 //! what it brings is written at once; the sync is shared by all messages of a turn, and acks and
 //! votes wait for it.
 
+use bytes::Bytes;
 use raft::StateRole;
 use tracing::{debug, info, warn};
 
+use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::Slice;
 use crate::consensus::admit::Refused;
 use crate::consensus::core::{Output, Sends};
@@ -16,8 +18,9 @@ use crate::group::driver::Driver;
 use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::peers::FromPeer;
+use crate::group::shared::Progress;
 use crate::group::waiters::lock;
-use crate::types::RaftIndex;
+use crate::types::{Index, RaftIndex};
 use crate::wire::Message;
 
 impl Driver {
@@ -38,18 +41,23 @@ impl Driver {
                         return Ok(false);
                     }
                 }
-                FromPeer::Met { id, end } => self.core.met(id, end),
+                FromPeer::Met { id, end, priority: _ } => self.core.met(id, end),
                 FromPeer::Lost { id } => self.core.lost(id),
+                FromPeer::Bind { id, incarnation, answer } => {
+                    let bound = self.bind(id, incarnation)?;
+                    (answer.0)(bound);
+                }
             }
         }
         Ok(true)
     }
 
-    fn step_one(&mut self, from: u64, message: &Message, raw: Vec<u8>, now: u64) -> Result<bool> {
+    fn step_one(&mut self, from: u64, message: &Message, raw: Bytes, now: u64) -> Result<bool> {
         if matches!(message, Message::VoteReply { .. } | Message::TimeoutNow { .. }) {
             self.settle_round()?;
         }
         self.bound_unsynced(&raw)?;
+        self.heard.insert(from, now);
         match self.core.step(from, message, &raw) {
             Ok(()) => {}
             Err(Refused::Drop(why)) => {
@@ -64,7 +72,28 @@ impl Driver {
         }
         self.raw = raw;
         self.notice_leadership();
-        self.write_outputs(now)
+        let written = self.write_outputs(now)?;
+        if written {
+            // Their room is given back.
+            self.raw = Bytes::new();
+        }
+        Ok(written)
+    }
+
+    /// Binds an incarnation to a member that has none. Whether it is the one that is bound now.
+    fn bind(&mut self, id: u64, incarnation: u64) -> Result<bool> {
+        let mut members = self.core.log().meta().members.clone();
+        let Some(member) = members.members.iter_mut().find(|member| member.id == id) else {
+            return Ok(false);
+        };
+        if member.incarnation == 0 {
+            member.incarnation = incarnation;
+            info!("member {id} is bound to incarnation {incarnation:#x}");
+            self.core.log_mut().set_members(members.clone())?;
+            self.shared.set_members(members);
+            return Ok(true);
+        }
+        Ok(member.incarnation == incarnation)
     }
 
     /// Unsynced bytes are bounded on a follower as they are on a leader.
@@ -95,6 +124,7 @@ impl Driver {
             self.settle_round()?;
             self.core.tick();
             self.notice_leadership();
+            self.publish_progress();
         }
         self.ask_again(now);
         self.write_outputs(now)
@@ -113,13 +143,13 @@ impl Driver {
         if let Some((begin, members)) = &output.reset {
             info!("beginning anew at record {} (position {})", begin.index, begin.pos);
             self.forget_works();
+            let members = self.with_bindings(members);
             self.core.log_mut().reset(*begin, members.clone())?;
             self.committed = *begin;
             self.marks.committed = begin.mark();
             self.marks.begin = begin.mark();
             self.shared.set_begin(*begin);
-            self.network.members(members);
-            self.tell(events::MEMBERS);
+            self.set_members(members);
         }
         if let Some(cut) = output.cut {
             self.cut(cut)?;
@@ -148,11 +178,40 @@ impl Driver {
         for (raft_index, content) in &output.changes {
             let members = self.core.change(*raft_index, content)?;
             info!("members from Raft entry {raft_index} on: {:?}", members.voters);
-            self.network.members(&members);
-            self.core.log_mut().set_members(members)?;
-            self.tell(events::MEMBERS);
+            self.core.log_mut().set_members(members.clone())?;
+            self.set_members(members);
         }
         Ok(())
+    }
+
+    /// Publishes how far the others are; once in a tick is often enough.
+    pub(super) fn publish_progress(&self) {
+        let log = self.core.log();
+        let leads = self.core.state() == StateRole::Leader;
+        let peer = |id: u64| {
+            let matched = log.anchor(self.core.matched(id)).filter(|_| leads);
+            let heard = self.heard.get(&id).copied().unwrap_or(NEVER);
+            Progress { id, matched: matched.map_or(Index(0), |anchor| anchor.index), heard }
+        };
+        let peers = log.meta().members.members.iter().filter(|m| m.id != self.shared.node);
+        *lock(&self.shared.progress) = peers.map(|member| peer(member.id)).collect();
+    }
+
+    /// Others are the members now.
+    fn set_members(&mut self, members: MemberSet) {
+        self.shared.set_members(members.clone());
+        self.network.members(&members);
+        self.tell(events::MEMBERS);
+    }
+
+    /// What is bound here stays bound where the leader knows of nothing.
+    fn with_bindings(&self, members: &MemberSet) -> MemberSet {
+        let (mut members, known) = (members.clone(), &self.core.log().meta().members.members);
+        for member in members.members.iter_mut().filter(|member| member.incarnation == 0) {
+            let bound = known.iter().find(|m| m.id == member.id);
+            member.incarnation = bound.map_or(0, |m| m.incarnation);
+        }
+        members
     }
 
     /// Sends what may leave at once, and keeps the rest until all that was written is durable.
@@ -178,8 +237,12 @@ impl Driver {
         let slices: Option<Vec<Slice>> =
             raw.iter().map(|(pos, len)| reader.slice(*pos, *len)).collect();
         // What is not there any more was purged: the engine resets that member.
-        if let Some(slices) = slices {
-            self.network.send(to, message, slices);
+        let Some(slices) = slices else { return };
+        let is_append = matches!(message, Message::Append { .. } | Message::Reset { .. });
+        if self.network.send(to, message, slices) {
+            self.sent = true;
+        } else if is_append {
+            self.came.push_back(FromPeer::Lost { id: to });
         }
     }
 }

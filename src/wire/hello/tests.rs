@@ -11,8 +11,8 @@ fn names() -> impl Strategy<Value = String> {
 }
 
 fn hellos() -> impl Strategy<Value = Hello> {
-    (names(), any::<[u64; 4]>(), 1u64.., anchors(), anchors()).prop_map(
-        |(group, [from, to, to_incarnation, segment_bytes], incarnation, a, b)| {
+    (names(), any::<([u64; 4], u32)>(), 1u64.., anchors(), anchors()).prop_map(
+        |(group, ([from, to, to_incarnation, segment_bytes], priority), incarnation, a, b)| {
             let (mut begin, mut end) = (a, b);
             (begin.index, end.index) = (a.index.min(b.index), a.index.max(b.index));
             (begin.pos, end.pos) = (a.pos.min(b.pos), a.pos.max(b.pos));
@@ -28,6 +28,7 @@ fn hellos() -> impl Strategy<Value = Hello> {
                 incarnation,
                 to_incarnation,
                 segment_bytes,
+                priority,
                 begin,
                 end,
             }
@@ -65,13 +66,14 @@ fn hello() -> Hello {
         incarnation: 0x11,
         to_incarnation: 0x22,
         segment_bytes: 1 << 30,
+        priority: 7,
         begin,
         end,
     }
 }
 
 const MEMBER: &str = "0000000000000001 0000000000000002 0000000000000011 0000000000000022 \
-     0000000040000000 \
+     0000000040000000 00000007 \
      00000000000003e8 0000000040000000 000000000000005a 0000000000000006 deadbeef \
      0000000000000058 \
      00000000000003ed 0000000040000200 000000000000005d 0000000000000007 cafef00d \
@@ -159,9 +161,9 @@ proptest! {
 /// The bytes of a hello and of both answers, which other members send and expect.
 #[test]
 fn golden_bytes() {
-    let bytes = unhex(&format!("444c4748 0001 008b {MEMBER} 182841e6"));
+    let bytes = unhex(&format!("444c4748 0001 008f {MEMBER} 28c7188c"));
     assert_eq!(hello().encode().unwrap(), bytes);
-    let bytes = unhex(&format!("444c4741 0001 008d 0000 {MEMBER} 6203057c"));
+    let bytes = unhex(&format!("444c4741 0001 0091 0000 {MEMBER} 0a31c8ef"));
     assert_eq!(HelloAnswer::Hello(hello()).encode().unwrap(), bytes);
     let bytes = unhex("444c4741 0001 0006 0005 c4de2b0b");
     assert_eq!(HelloAnswer::Refusal(Refusal::SegmentSize).encode().unwrap(), bytes);
@@ -207,9 +209,9 @@ fn hostile_fields() {
     let long = Hello { group: "x".repeat(1000), ..hello() };
     assert!(matches!(long.encode(), Err(HelloError::Length(_))));
     let member = MEMBER.replace("c3bc", "c328");
-    let bytes = with_crc(&format!("444c4748 0001 008b {member}"));
+    let bytes = with_crc(&format!("444c4748 0001 008f {member}"));
     assert_eq!(Hello::decode(&bytes), Err(HelloError::Malformed), "not UTF-8");
-    let bytes = with_crc(&format!("444c4748 0001 008c {MEMBER} 00"));
+    let bytes = with_crc(&format!("444c4748 0001 0090 {MEMBER} 00"));
     assert_eq!(Hello::decode(&bytes), Err(HelloError::Malformed), "a byte too many");
 }
 
@@ -227,7 +229,7 @@ fn names_are_those_of_the_option() {
 /// with a reason; this version may have none.
 #[test]
 fn later_versions_are_understood_and_refused() {
-    let bytes = with_crc(&format!("444c4748 0002 008e {MEMBER} 010203"));
+    let bytes = with_crc(&format!("444c4748 0002 0092 {MEMBER} 010203"));
     let later = Hello::decode(&bytes).unwrap();
     assert_eq!(later, Hello { version: 2, ..hello() });
     assert_eq!(check(&later, None), Err(Refusal::Version));
