@@ -4,6 +4,7 @@
 //! timeouts, appends commit, and all logs end byte for byte equal.
 
 mod check;
+mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
