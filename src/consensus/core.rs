@@ -140,6 +140,24 @@ impl Core {
         self.draw_timeout();
     }
 
+    /// How many ticks of time have to go before the engine does something of its own accord: show
+    /// that it leads, or stand for election. At least one.
+    pub fn idle_ticks(&self) -> usize {
+        let raft = &self.node.raft;
+        let ticks = match raft.state {
+            StateRole::Leader => self.pace.heartbeat_ticks.saturating_sub(raft.heartbeat_elapsed()),
+            _ if !raft.promotable() => self.pace.election_ticks,
+            _ => raft.randomized_election_timeout().saturating_sub(raft.election_elapsed),
+        };
+        ticks.max(1)
+    }
+
+    /// So many ticks have gone, of those in which this member, which does not lead, had nothing to do.
+    pub fn idled(&mut self, ticks: usize) {
+        debug_assert!(ticks < self.idle_ticks() && self.state() != StateRole::Leader);
+        self.node.raft.election_elapsed += ticks;
+    }
+
     /// Stands for election. A sole voter is leader at once, in a new term.
     pub fn campaign(&mut self) -> Result<()> {
         let result = self.node.campaign();

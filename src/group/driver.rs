@@ -88,10 +88,15 @@ pub struct Driver {
     unknown_to: BTreeSet<u64>,
     /// When each peer was last heard, in nanoseconds.
     heard: BTreeMap<u64, u64>,
+    /// When it was told how far they are, in nanoseconds.
+    progress_at: u64,
     /// Acks and votes that wait for the sync.
     held: Vec<Outgoing>,
     /// Read barriers under way.
     asked: Vec<Asked>,
+    /// Up to when time was told to the engine, in nanoseconds.
+    ticked: u64,
+    /// When the engine has something to do of its own accord.
     next_tick: u64,
     tick_ns: u64,
     /// When a read barrier is asked for again.
@@ -141,8 +146,10 @@ impl Driver {
             came: VecDeque::new(),
             unknown_to: BTreeSet::new(),
             heard: BTreeMap::new(),
+            progress_at: 0,
             held: Vec::new(),
             asked: Vec::new(),
+            ticked: NEVER,
             next_tick: NEVER,
             tick_ns: pace.tick_ns,
             barrier_ns: pace.tick_ns * pace.heartbeat_ticks as u64 * 2,
