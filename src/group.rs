@@ -40,6 +40,7 @@ use crate::group::clock::Clock;
 use crate::group::delivery::Delivery;
 use crate::group::driver::{Driver, Helper};
 use crate::group::helper::ProcessHelper;
+use crate::group::network::Figures;
 use crate::group::poll::Poller;
 use crate::group::shared::{Control, Life, Marks, Shared};
 use crate::group::staging::Staging;
@@ -83,6 +84,8 @@ pub struct Group {
     shared: Arc<Shared>,
     options: Mutex<Options>,
     incarnation: u64,
+    /// Of the sockets, once there are some.
+    figures: Mutex<Option<Figures>>,
     /// Until it is started.
     driver: Mutex<Option<Driver>>,
     threads: Mutex<Option<Threads>>,
@@ -172,6 +175,7 @@ impl Group {
         };
         Ok(Group {
             incarnation: driver.log().meta().incarnation,
+            figures: Mutex::new(None),
             shared,
             options: Mutex::new(options.clone()),
             driver: Mutex::new(Some(driver)),
@@ -201,6 +205,8 @@ impl Group {
         let Some(driver) = lock(&self.driver).take() else {
             return Err(Error::Invalid("the log was started before".into()));
         };
+        let (connected, figures) = connected.unzip();
+        *lock(&self.figures) = figures;
         let delivery = Delivery::new(self.shared.clone(), observer.clone());
         let delivery = match &self.poller {
             None => Some(delivery),
@@ -457,6 +463,9 @@ impl Group {
     /// Calls `each` for every figure there is.
     pub fn metrics(&self, each: &mut dyn FnMut(&Metric)) {
         self.shared.scrape(each);
+        if let Some(figures) = &*lock(&self.figures) {
+            figures.scrape(each);
+        }
     }
 
     fn running(&self) -> std::result::Result<(), Status> {
