@@ -26,7 +26,7 @@ use crate::wire::Message;
 impl Driver {
     /// Whether there is anybody else in the group.
     pub(super) fn has_peers(&self) -> bool {
-        self.core.log().meta().members.members.len() > 1
+        self.core.log().meta().members.members.iter().any(|member| member.id != self.shared.node)
     }
 
     /// Steps what came from peers. False if the disk is full.
@@ -41,7 +41,10 @@ impl Driver {
                         return Ok(false);
                     }
                 }
-                FromPeer::Met { id, end, priority: _ } => self.core.met(id, end),
+                FromPeer::Met { id, end, priority } => {
+                    self.core.met(id, end);
+                    self.note_priority(id, priority);
+                }
                 FromPeer::Lost { id } => self.core.lost(id),
                 FromPeer::Bind { id, incarnation, answer } => {
                     let bound = self.bind(id, incarnation)?;
@@ -124,6 +127,7 @@ impl Driver {
             self.settle_round()?;
             self.core.tick();
             self.notice_leadership();
+            self.prefer(now);
             self.publish_progress();
         }
         self.ask_again(now);
@@ -136,6 +140,7 @@ impl Driver {
         if self.leading != 0 && !leads {
             self.drop_leadership();
         }
+        self.watch_transfer();
     }
 
     /// What an output asks of the log before its entries are written.
