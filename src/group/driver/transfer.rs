@@ -156,6 +156,11 @@ impl Driver {
         }
     }
 
+    /// Whether this leadership is being handed over: so long no append is taken.
+    pub fn hands_over(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.phase != Phase::Left)
+    }
+
     /// The log ends, and with it what was asked of the leader.
     pub(super) fn end_asked(&mut self, status: Status) {
         self.end_transfer(status);
