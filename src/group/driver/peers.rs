@@ -27,7 +27,7 @@ use crate::wire::Message;
 impl Driver {
     /// Whether there is anybody else in the group.
     pub(super) fn has_peers(&self) -> bool {
-        self.core.log().meta().members.members.len() > 1
+        self.core.log().meta().members.members.iter().any(|member| member.id != self.shared.node)
     }
 
     /// Steps what came from peers. False if the disk is full.
@@ -44,9 +44,10 @@ impl Driver {
                         return Ok(false);
                     }
                 }
-                FromPeer::Met { id, end, priority: _ } => {
+                FromPeer::Met { id, end, priority } => {
                     self.hear_known(id);
                     self.core.met(id, end);
+                    self.note_priority(id, priority);
                 }
                 FromPeer::Unknown { id } => self.hear_unknown(id),
                 FromPeer::Lost { id } => self.core.lost(id),
@@ -182,6 +183,7 @@ impl Driver {
                     self.core.tick();
                     self.notice_leadership();
                 }
+                self.prefer(now);
                 self.publish_progress();
             }
         }
@@ -199,6 +201,7 @@ impl Driver {
         if self.leading != 0 && !leads {
             self.drop_leadership();
         }
+        self.watch_transfer();
     }
 
     /// What an output asks of the log before its entries are written.
