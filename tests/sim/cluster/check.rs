@@ -67,6 +67,9 @@ impl Cluster {
     /// the same.
     pub(super) fn check_final(&mut self) {
         for id in self.ids_of_members() {
+            if !self.belongs(id) {
+                continue;
+            }
             let open = self.open(id).unwrap();
             let begin = open.shared.state().begin.index.0 as usize;
             let records = open.read_all();
