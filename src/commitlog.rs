@@ -162,6 +162,11 @@ impl CommitLog {
         self.reader.clone()
     }
 
+    /// Deliberate mistakes.
+    pub fn plants(&self) -> Plants {
+        self.plants
+    }
+
     /// Bytes that recovery read from data segments.
     pub fn recovery_read(&self) -> u64 {
         self.recovery_read

@@ -49,7 +49,7 @@ use crate::group::staging::Staging;
 use crate::group::threads::Threads;
 use crate::group::waiters::{Slot, lock};
 use crate::options::{Callbacks, MissingTail, OPTIONS, Options};
-use crate::plant::Plants;
+use crate::plant::{Plant, Plants};
 use crate::types::{Index, RaftIndex};
 
 /// Bits of what changed, with an event.
@@ -116,7 +116,10 @@ pub fn open_parts(
 ) -> Result<Parts> {
     options.validate()?;
     let birth = birth(options, plants, incarnation)?;
-    let log = CommitLog::open(disk, &birth)?;
+    let mut log = CommitLog::open(disk, &birth)?;
+    if plants.on(Plant::TruncateBelowCommit) {
+        log.truncate(log.meta().committed)?;
+    }
     let (end, members) = (log.end(), log.meta().members.clone());
     let staging = Staging::new(birth.segment_bytes, end.mark(), options.append_stamp);
     let marks = Marks {
@@ -575,6 +578,7 @@ impl Group {
 
 fn birth(options: &Options, plants: Plants, incarnation: u64) -> Result<Birth> {
     let node = options.node_id.unwrap_or_default();
+    let incarnation = if plants.on(Plant::IncarnationKept) { node } else { incarnation };
     let own = [(node, String::new())];
     let listed = if options.members.is_empty() { &own[..] } else { &options.members };
     // Of the others the first incarnation that comes is let in.

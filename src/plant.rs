@@ -15,6 +15,15 @@ pub enum Plant {
     SkipDirectorySync,
     /// Recovery cuts at the first checksum that does not match, wherever it is.
     TruncateAtFirstBadCrc,
+    /// A leader counts the members that have an entry of an earlier term, sent without one of its
+    /// own, and takes it for agreed.
+    CommitOldTerm,
+    /// An open drops what `meta` does not say was agreed.
+    TruncateBelowCommit,
+    /// A new directory gets the incarnation that the one before it had.
+    IncarnationKept,
+    /// A reset drops the records before `meta` says so.
+    ResetNotAtomic,
 }
 
 /// Mistakes that are made.

@@ -6,16 +6,24 @@
 #[cfg(test)]
 mod tests;
 
-use crate::commitlog::CommitLog;
 use crate::commitlog::index::batch_slot;
 use crate::commitlog::meta::MemberSet;
+use crate::commitlog::{CommitLog, segment};
 use crate::error::{Error, Result};
+use crate::plant::Plant;
 use crate::types::{Anchor, Mark};
 
 impl CommitLog {
     /// Drops everything, durably, and begins at an anchor of the leader's log, with the members
     /// that are valid now.
     pub fn reset(&mut self, begin: Anchor, members: MemberSet) -> Result<()> {
+        if self.plants.on(Plant::ResetNotAtomic) {
+            for segment in self.segments.drain(..) {
+                let path = segment::path(segment.pos);
+                self.disk.remove(&path).map_err(|e| Error::io(path, e))?;
+            }
+            self.disk.sync_dir("data").map_err(|e| Error::io("data", e))?;
+        }
         self.store_meta(|meta| {
             (meta.begin, meta.durable, meta.committed) = (begin, begin, begin);
             (meta.members, meta.dledger_end) = (members, Mark::default());

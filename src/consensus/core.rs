@@ -20,6 +20,7 @@ use crate::consensus::members::{self, Change};
 use crate::consensus::send::{self, Outgoing};
 use crate::consensus::storage::{LogStorage, Thin, batch_entry, membership_entry, thin};
 use crate::error::{Error, Result};
+use crate::plant::Plant;
 use crate::types::{Anchor, RaftIndex};
 use crate::wire::Message;
 
@@ -267,6 +268,7 @@ impl Core {
         self.received = admitted.batches;
         self.reset = admitted.reset;
         let stepped = self.node.raft.step(admitted.message);
+        self.count_old_terms();
         self.draw_timeout();
         stepped.map_err(|_| Refused::Drop("the engine has no use for it"))
     }
@@ -352,6 +354,15 @@ impl Core {
     /// All that was written is as durable as was promised.
     pub fn persisted(&mut self) {
         self.node.on_persist_ready(self.written);
+        self.count_old_terms();
+    }
+
+    /// Nothing, unless it is planted: the engine counts entries of the current term only.
+    fn count_old_terms(&mut self) {
+        if self.log().plants().on(Plant::CommitOldTerm) && self.state() == StateRole::Leader {
+            let (counted, _) = self.node.raft.mut_prs().maximal_committed_index();
+            self.node.raft.raft_log.commit_to(counted);
+        }
     }
 
     /// Takes a membership entry that is agreed into force. Returns the member set from there on, to

@@ -7,6 +7,7 @@ use crate::commitlog::CommitLog;
 use crate::commitlog::control::CONTENT_MAX;
 use crate::consensus::admit::{TRANSFER, context_number};
 use crate::consensus::storage::{Thin, thin};
+use crate::plant::Plant;
 use crate::types::{Anchor, RaftIndex};
 use crate::wire::{AppendEntry, Campaign, Content, Message};
 
@@ -116,7 +117,8 @@ fn appends(log: &CommitLog, message: &RaftMessage, message_bytes: u64, sends: &m
             Content::Membership(content) => content.len(),
             _ => 0,
         };
-        let full = part.bytes + len > message_bytes || part.says + says > CONTENT_MAX;
+        let mut full = part.bytes + len > message_bytes || part.says + says > CONTENT_MAX;
+        full |= log.plants().on(Plant::CommitOldTerm) && entry.term != at.term;
         if !part.entries.is_empty() && full {
             sends.push(std::mem::replace(&mut part, Part::new(&at)).outgoing(message));
         }

@@ -4,6 +4,7 @@
 //! timeouts, appends commit, and all logs end byte for byte equal.
 
 mod check;
+mod hellos;
 mod membership;
 mod scenarios;
 
@@ -13,6 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
 use dledger::group::driver::Next;
@@ -57,6 +61,14 @@ pub struct Cluster {
     flying: Vec<Packet>,
     /// Links that lose everything, by direction.
     cut: BTreeSet<(u64, u64)>,
+    /// Connections, by who dialled and may send.
+    links: BTreeSet<(u64, u64)>,
+    /// Who does nothing while time passes: stopped, or its disk does not come back.
+    hung: BTreeSet<u64>,
+    /// Whose helper does nothing.
+    idle: BTreeSet<u64>,
+    /// Who lost its disk.
+    wiped: Option<u64>,
     closed: Arc<AtomicU64>,
     /// What was ever committed anywhere.
     agreed: Vec<(Entry, Vec<u8>)>,
@@ -113,6 +125,10 @@ impl Cluster {
             sent: Sent::default(),
             flying: Vec::new(),
             cut: BTreeSet::new(),
+            links: BTreeSet::new(),
+            hung: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            wiped: None,
             closed: Arc::default(),
             agreed: Vec::new(),
             leaders: HashMap::new(),
@@ -202,7 +218,9 @@ impl Cluster {
             948..975 => self.restart(id),
             975..990 => self.read_index(id),
             990..993 => self.purge(id),
-            993..996 => self.fail_a_sync(id),
+            993..995 => self.fail_a_sync(id),
+            995..997 => self.fail_at_a_write(id),
+            997 if self.faults.u8(..) < 60 => self.wipe(id),
             _ => self.lose(),
         }
     }
@@ -229,17 +247,6 @@ impl Cluster {
                 self.meet(id, other);
                 self.meet(other, id);
             }
-        }
-    }
-
-    /// A connection is made: `to` learns how far the log of `of` goes.
-    fn meet(&mut self, to: u64, of: u64) {
-        let Some(end) = self.open(of).map(|open| open.driver.log().end().raft_index) else {
-            return;
-        };
-        let priority = self.membership.priority(of);
-        if let Some(open) = self.open(to) {
-            open.shared.post_peer(FromPeer::Met { id: of, end, priority });
         }
     }
 
@@ -330,13 +337,10 @@ impl Cluster {
 
     fn arrive(&mut self, packet: Packet) {
         let Packet { from, to, head, raw } = packet;
-        if self.cut.contains(&(from, to)) {
+        if self.cut.contains(&(from, to)) || !self.stands(from, to) {
             if let Some(open) = self.open(from) {
                 open.shared.post_peer(FromPeer::Lost { id: to });
             }
-            return;
-        }
-        if !self.may_pass(from, to) {
             return;
         }
         let (fixed, rest) = head.split_first_chunk().unwrap();
@@ -410,6 +414,7 @@ impl Cluster {
         for (from, to) in std::mem::take(&mut self.cut) {
             self.meet(from, to);
         }
+        self.dial();
     }
 
     fn kill(&mut self, id: u64) {
@@ -441,6 +446,7 @@ impl Cluster {
         member.open = None;
         member.disk = disk;
         member.disk.fail_sync(u64::MAX);
+        self.links.retain(|(from, to)| *from != id && *to != id);
         // What never heard of its end never will.
         for placed in self.appends.iter_mut().filter(|p| p.member == id) {
             placed.status.get_or_insert(Status::LeaderLost);
@@ -482,6 +488,14 @@ impl Cluster {
         }
     }
 
+    /// At some later write the process is gone, or the power, as the next step says that it dies.
+    fn fail_at_a_write(&mut self, id: u64) {
+        let n = self.faults.u64(..60);
+        if self.open(id).is_some() {
+            self.members[&id].disk.fail_after_ops(n);
+        }
+    }
+
     // ---- the liveness phase -------------------------------------------------------------------
 
     fn heal(&mut self) {
@@ -489,21 +503,17 @@ impl Cluster {
         self.cut.clear();
         for id in self.ids_of_members() {
             self.members[&id].disk.fail_sync(u64::MAX);
+            self.members[&id].disk.fail_after_ops(u64::MAX);
             // A sync that failed may not have been heard of yet.
             self.turn(id);
             let failed = self.open(id).is_some_and(|open| open.shared.failure().is_some());
-            if failed {
+            if failed || self.members[&id].disk.space().is_err() {
                 self.kill(id);
             }
             self.restart(id);
         }
-        for a in self.ids_of_members() {
-            for b in self.ids_of_members() {
-                if a != b {
-                    self.meet(a, b);
-                }
-            }
-        }
+        self.links.clear();
+        self.dial();
         // Ten election timeouts of a second.
         let leader = self.until(10_000, |cluster| cluster.ready_leader()).expect("a leader");
         if self.membership.changing {
@@ -521,7 +531,8 @@ impl Cluster {
         let all = *ids.last().unwrap();
         self.until(20_000, |cluster| {
             let there = |m: &Member| m.open.as_ref().is_some_and(|o| o.shared.committed().0 > all);
-            cluster.members.values().all(there).then_some(())
+            let mut members = cluster.members.iter().filter(|(id, _)| cluster.belongs(**id));
+            members.all(|(_, member)| there(member)).then_some(())
         })
         .unwrap_or_else(|| panic!("the members do not all come to {all}"));
         self.check();
@@ -550,12 +561,25 @@ impl Cluster {
 
     /// Time passes, everybody does what there is to do, and what was sent arrives.
     fn round(&mut self, ms: u64) {
+        self.work(ms);
+        for packet in std::mem::take(&mut self.flying) {
+            self.arrive(packet);
+        }
+    }
+
+    /// Time passes and everybody does what there is to do.
+    fn work(&mut self, ms: u64) {
         self.pass(ms);
+        self.dial();
         for id in self.ids_of_members() {
+            if self.hung.contains(&id) {
+                continue;
+            }
+            let idle = self.idle.contains(&id);
             for _ in 0..50 {
                 let Some(open) = self.open(id) else { break };
                 let next = open.turn();
-                let worked = open.work();
+                let worked = !idle && open.work();
                 self.check_turned(id);
                 if !worked && matches!(next, Next::At(_) | Next::Over) {
                     break;
@@ -563,9 +587,6 @@ impl Cluster {
             }
             self.take_sent();
             self.deliver(id);
-        }
-        for packet in std::mem::take(&mut self.flying) {
-            self.arrive(packet);
         }
     }
 }

@@ -6,11 +6,21 @@
 //! runs one again; `SIM_TRACE=1` prints what happens in it.
 
 #![allow(clippy::unwrap_used)] // a test may
+#![allow(clippy::duplicate_mod)] // what tests share has the world of this one in it
 
 mod cluster;
 mod crash_points;
+#[allow(dead_code)] // of what other tests share, files of DLedger's are of use here
+#[path = "../support/dledger.rs"]
+mod dledger_files;
+#[allow(dead_code)]
+#[path = "../support/memory.rs"]
+mod memory;
 mod model;
 mod network;
+#[allow(dead_code)]
+#[path = "../support/parser.rs"]
+mod parser;
 mod plants;
 mod seeds;
 mod world;

@@ -41,6 +41,8 @@ fn each_planted_bug_is_caught() {
     caught_in_a_cluster(Plant::AckBeforeSync);
     caught_in_a_cluster(Plant::VoteNotSynced);
     caught_in_a_cluster(Plant::DeliverBeforeCommit);
+    caught_in_a_cluster(Plant::TruncateBelowCommit);
+    caught_in_a_cluster(Plant::IncarnationKept);
 }
 
 /// Damage at rest is what this one cuts off: what was acknowledged behind it is gone. The log that

@@ -69,6 +69,9 @@ impl Cluster {
     pub(super) fn check_final(&mut self) {
         let all = self.ids_of_members().into_iter().collect();
         for id in self.membership.last().unwrap_or(all) {
+            if !self.belongs(id) {
+                continue;
+            }
             let open = self.open(id).unwrap();
             let begin = open.shared.state().begin.index.0 as usize;
             let records = open.read_all();

@@ -2,7 +2,6 @@
 //! asked, the hello that stands between members, and what must hold.
 
 use dledger::commitlog::meta::MemberSet;
-use dledger::group::peers::Answer;
 use dledger::group::waiters::Slot;
 use dledger::group::{MemberChange, MemberOp};
 
@@ -48,6 +47,20 @@ impl Membership {
                 .map(|id| (id, rng.u32(..3)))
                 .collect(),
             rng,
+            born: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            asked: Vec::new(),
+            ends: BTreeMap::new(),
+        }
+    }
+
+    /// Nobody comes or goes, and nobody is preferred.
+    pub fn fixed() -> Membership {
+        Membership {
+            changing: false,
+            out: BTreeSet::new(),
+            priorities: BTreeMap::new(),
+            rng: fastrand::Rng::with_seed(0),
             born: BTreeMap::new(),
             sets: BTreeMap::new(),
             asked: Vec::new(),
@@ -178,32 +191,6 @@ impl Cluster {
         self.membership.born.insert(id, known.into_iter().collect());
         self.start(id);
         self.ask_change(of, &[(MemberOp::AddLearner, id)], wait_ms);
-    }
-
-    /// What a hello makes of two members that meet: whether messages pass. Who is not bound yet is
-    /// bound first.
-    pub(super) fn may_pass(&mut self, from: u64, to: u64) -> bool {
-        let incarnation =
-            |c: &mut Cluster, id| c.open(id).map(|o| o.driver.log().meta().incarnation);
-        let bound = |c: &mut Cluster, of, id| {
-            let set = c.open(of).map(|open| open.shared.members())?;
-            set.members.iter().find(|member| member.id == id).map(|member| member.incarnation)
-        };
-        let (Some(sender), Some(receiver)) = (incarnation(self, from), incarnation(self, to))
-        else {
-            // What was sent before a crash arrives; who opens again is who it was.
-            return true;
-        };
-        let (Some(of_to), Some(of_from)) = (bound(self, from, to), bound(self, to, from)) else {
-            return false;
-        };
-        if of_from == 0 {
-            let answer = Answer(Box::new(|_| {}));
-            let bind = FromPeer::Bind { id: from, incarnation: sender, answer };
-            self.open(to).unwrap().shared.post_peer(bind);
-            return false;
-        }
-        of_from == sender && (of_to == 0 || of_to == receiver)
     }
 
     /// After each turn of a member: what its time is over for has been answered, and appends are
