@@ -59,6 +59,12 @@ impl Membership {
         }
     }
 
+    /// Nothing changes but what a scenario asks for.
+    pub fn still() -> Membership {
+        let seed = (0..).find(|seed| !Membership::new(fastrand::Rng::with_seed(*seed), 3).changing);
+        Membership::new(fastrand::Rng::with_seed(seed.unwrap()), 3)
+    }
+
     /// Whether something is asked for now.
     pub fn asks(&mut self) -> bool {
         self.changing && self.rng.u32(..12) == 0

@@ -7,7 +7,7 @@ use super::*;
 
 impl Cluster {
     /// Three members with these sizes, all started.
-    fn three(seed: u64, flush: &'static str) -> Cluster {
+    pub(super) fn three(seed: u64, flush: &'static str) -> Cluster {
         let mut cluster = Cluster::new(seed, Plants::NONE);
         cluster.members = (1..=3)
             .map(|node| {
@@ -24,6 +24,7 @@ impl Cluster {
                 (node, Member { disk, open: None, settings, checked: 0, term: 0 })
             })
             .collect();
+        cluster.membership = Membership::still();
         cluster.power_cuts = flush == "commit";
         for id in 1..=3 {
             cluster.start(id);
@@ -31,7 +32,7 @@ impl Cluster {
         cluster
     }
 
-    fn leader(&mut self) -> u64 {
+    pub(super) fn leader(&mut self) -> u64 {
         self.until(10_000, |cluster| cluster.ready_leader()).expect("a leader")
     }
 
@@ -57,7 +58,7 @@ impl Cluster {
     }
 
     /// Waits until all that are open have so many records committed.
-    fn all_come_to(&mut self, index: u64) {
+    pub(super) fn all_come_to(&mut self, index: u64) {
         let there = |c: &Cluster| {
             let behind = |id: &&u64| c.members[id].open.is_some() && c.committed(**id) < index;
             c.members.keys().find(behind).is_none().then_some(())
