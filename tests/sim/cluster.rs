@@ -4,6 +4,7 @@
 //! timeouts, appends commit, and all logs end byte for byte equal.
 
 mod check;
+mod handover;
 mod hellos;
 mod membership;
 mod scenarios;

@@ -26,6 +26,9 @@ pub struct Membership {
     priorities: BTreeMap<u64, u32>,
     /// Whom a member was told of when it was born to be added.
     born: BTreeMap<u64, Vec<u64>>,
+    /// The last set that anybody showed then: up to it, a member that was born later replays
+    /// changes that its own first set has already.
+    born_at: BTreeMap<u64, u64>,
     /// Each set that was ever in force, by its Raft entry: voters, old voters, learners, and
     /// those that become learners.
     sets: BTreeMap<u64, [Vec<u64>; 4]>,
@@ -48,20 +51,22 @@ impl Membership {
                 .collect(),
             rng,
             born: BTreeMap::new(),
+            born_at: BTreeMap::new(),
             sets: BTreeMap::new(),
             asked: Vec::new(),
             ends: BTreeMap::new(),
         }
     }
 
-    /// Nobody comes or goes, and nobody is preferred.
-    pub fn fixed() -> Membership {
+    /// Nothing changes but what a scenario asks for.
+    pub fn still() -> Membership {
         Membership {
             changing: false,
             out: BTreeSet::new(),
             priorities: BTreeMap::new(),
             rng: fastrand::Rng::with_seed(0),
             born: BTreeMap::new(),
+            born_at: BTreeMap::new(),
             sets: BTreeMap::new(),
             asked: Vec::new(),
             ends: BTreeMap::new(),
@@ -70,7 +75,7 @@ impl Membership {
 
     /// Whether something is asked for now.
     pub fn asks(&mut self) -> bool {
-        self.changing && self.rng.u32(..40) == 0
+        self.changing && self.rng.u32(..12) == 0
     }
 
     pub fn priority(&self, id: u64) -> u32 {
@@ -188,6 +193,8 @@ impl Cluster {
         let member = self.members.get_mut(&id).unwrap();
         (member.term, member.checked) = (0, 0);
         self.membership.out.remove(&id);
+        let at = self.membership.sets.last_key_value().map_or(0, |(at, _)| *at);
+        self.membership.born_at.insert(id, at);
         self.membership.born.insert(id, known.into_iter().collect());
         self.start(id);
         self.ask_change(of, &[(MemberOp::AddLearner, id)], wait_ms);
@@ -223,7 +230,8 @@ impl Cluster {
     pub(super) fn check_members(&mut self, id: u64) {
         let Some(open) = self.open(id) else { return };
         let (set, state) = (open.shared.members(), open.shared.state());
-        let waits = self.membership.born.contains_key(&id) && set.raft_index.0 == 0;
+        let born_at = self.membership.born_at.get(&id);
+        let waits = born_at.is_some_and(|at| set.raft_index.0 <= *at);
         let parts = [
             set.voters.clone(),
             set.voters_outgoing.clone(),

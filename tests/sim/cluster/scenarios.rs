@@ -13,7 +13,7 @@ use super::*;
 
 impl Cluster {
     /// Three members with these sizes, all started.
-    fn three(seed: u64, flush: &'static str) -> Cluster {
+    pub(super) fn three(seed: u64, flush: &'static str) -> Cluster {
         let settings = settings(4_096, flush);
         Cluster::of(seed, settings, &[1, 2, 3].map(|_| MemoryDisk::new()))
     }
@@ -30,7 +30,7 @@ impl Cluster {
                 (node, Member { disk, open: None, settings, checked: 0, term: 0 })
             })
             .collect();
-        cluster.membership = Membership::fixed();
+        cluster.membership = Membership::still();
         cluster.power_cuts = settings.flush == "commit";
         for id in cluster.ids_of_members() {
             cluster.start(id);
@@ -38,7 +38,7 @@ impl Cluster {
         cluster
     }
 
-    fn leader(&mut self) -> u64 {
+    pub(super) fn leader(&mut self) -> u64 {
         self.until(10_000, |cluster| cluster.ready_leader()).expect("a leader")
     }
 
@@ -88,7 +88,7 @@ impl Cluster {
     }
 
     /// Waits until all that are open have so many records committed.
-    fn all_come_to(&mut self, index: u64) {
+    pub(super) fn all_come_to(&mut self, index: u64) {
         let ids = self.ids_of_members();
         self.come_to(&ids, index);
     }
