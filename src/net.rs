@@ -22,10 +22,12 @@ mod tests;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
 pub use fault::{Count, Counters, Fault};
 pub use limits::Config;
@@ -97,6 +99,9 @@ pub trait Handler: Send + Sync + 'static {
     /// The member `to` accepted our connection: messages may go there now. `hello` is its answer.
     fn reached(&self, to: u64, hello: &Hello);
 
+    /// The member `to` says that this one is no member of the group.
+    fn unknown(&self, to: u64);
+
     /// A connection to the member `to`, told of by [`reached`](Handler::reached), died: messages
     /// to it may be lost.
     fn lost(&self, to: u64);
@@ -140,12 +145,18 @@ impl Net {
 
     /// The other members and their addresses, `host:port`; our own is skipped. Dials those that
     /// are new, redials those whose address changed, ends all with those that are gone, and with
-    /// those whom the handler's members would refuse now. The handler hears nothing of the
-    /// connections to members that are gone. Call it after each change of the members.
+    /// those whom the handler's members would refuse now. To those that are gone goes for a moment
+    /// what was queued for them. Call it after each change of the members.
     pub fn set_peers(&mut self, peers: &[(u64, String)]) {
         let me = self.inner.handler.identity().node;
         let wanted = |id: u64| peers.iter().find(|peer| peer.0 == id && id != me);
-        self.peers.retain(|id, _| wanted(*id).is_some());
+        for (_, gone) in self.peers.extract_if(|id, _| wanted(*id).is_none()) {
+            // What was sent to it last tells it that it is gone.
+            self.runtime.spawn(async move {
+                sleep(LINGER).await;
+                drop(gone);
+            });
+        }
         for (id, address) in peers.iter().filter(|peer| peer.0 != me) {
             let old = self.peers.get(id);
             let stays = old.is_some_and(|peer| {
@@ -289,3 +300,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Accepted connections that wait for the group's thread.
 const ARRIVALS: usize = 64;
+/// So long what is queued for a member that is gone may still go out.
+const LINGER: Duration = Duration::from_millis(500);

@@ -267,5 +267,6 @@ impl Handler for Deaf {
     fn connected(&self, _: u64, _: &Hello) {}
     fn received(&self, _: u64, _: Incoming) {}
     fn reached(&self, _: u64, _: &Hello) {}
+    fn unknown(&self, _: u64) {}
     fn lost(&self, _: u64) {}
 }

@@ -10,7 +10,7 @@ mod round;
 mod timers;
 mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -84,6 +84,8 @@ pub struct Driver {
     sends_first: bool,
     /// What came from peers and is not stepped yet.
     came: VecDeque<FromPeer>,
+    /// Peers that say that this member is none of the group.
+    unknown_to: BTreeSet<u64>,
     /// When each peer was last heard, in nanoseconds.
     heard: BTreeMap<u64, u64>,
     /// Acks and votes that wait for the sync.
@@ -137,6 +139,7 @@ impl Driver {
             sent: false,
             sends_first: false,
             came: VecDeque::new(),
+            unknown_to: BTreeSet::new(),
             heard: BTreeMap::new(),
             held: Vec::new(),
             asked: Vec::new(),

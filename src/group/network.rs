@@ -144,6 +144,10 @@ impl Handler for Reception {
         self.shared.post_peer(FromPeer::Met { id: to, end, priority });
     }
 
+    fn unknown(&self, to: u64) {
+        self.shared.post_peer(FromPeer::Unknown { id: to });
+    }
+
     fn lost(&self, to: u64) {
         tracing::info!("the connection with member {to} is lost");
         self.shared.post_peer(FromPeer::Lost { id: to });

@@ -57,6 +57,11 @@ pub enum FromPeer {
         /// To whom.
         id: u64,
     },
+    /// A peer says that this member is none of the group.
+    Unknown {
+        /// Who.
+        id: u64,
+    },
     /// A peer came with an incarnation, and none is bound for it.
     Bind {
         /// Who.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -18,7 +19,7 @@ use super::fault::{Fault, Who};
 use super::limits::Backoff;
 use super::outbox::{self, Frame, Outbox, Unsent};
 use super::{Inner, greeting, lock, socket};
-use crate::wire::{Hello, Limits, Message};
+use crate::wire::{Hello, Limits, Message, Refusal};
 
 /// A peer that is dialled until this is dropped.
 pub struct Peer {
@@ -101,11 +102,19 @@ impl Dialler {
         loop {
             let fault = match self.dial().await {
                 Ok((stream, hello)) => {
-                    backoff.reset();
-                    self.connected(stream, hello).await
+                    let since = Instant::now();
+                    let fault = self.connected(stream, hello).await;
+                    // Who accepts and hangs up is not dialled in a hurry.
+                    if since.elapsed() >= self.inner.config.redial_max {
+                        backoff.reset();
+                    }
+                    fault
                 }
                 Err(fault) => fault,
             };
+            if fault == Fault::RefusedBy(Refusal::UnknownMember) {
+                self.inner.handler.unknown(self.id);
+            }
             self.inner.counters.blame(Who::Member(self.id), fault);
             sleep(backoff.pause()).await;
         }

@@ -28,6 +28,7 @@ enum Heard {
     Connected(u64),
     Received(u64, Box<Message>, Bytes),
     Reached(u64),
+    Unknown(u64),
     Lost(u64),
 }
 
@@ -148,6 +149,10 @@ impl Handler for Recorder {
         assert_eq!((hello.from, hello.to), (to, self.identity.node));
         assert_eq!(hello.end.raft_index, RaftIndex(to));
         self.hear(Heard::Reached(to));
+    }
+
+    fn unknown(&self, to: u64) {
+        self.hear(Heard::Unknown(to));
     }
 
     fn lost(&self, to: u64) {

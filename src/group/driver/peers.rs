@@ -11,6 +11,7 @@ use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::Slice;
 use crate::consensus::admit::Refused;
 use crate::consensus::core::{Output, Sends};
+use crate::consensus::members;
 use crate::consensus::send::Outgoing;
 use crate::error::{Error, Result};
 use crate::group::clock::NEVER;
@@ -41,7 +42,11 @@ impl Driver {
                         return Ok(false);
                     }
                 }
-                FromPeer::Met { id, end, priority: _ } => self.core.met(id, end),
+                FromPeer::Met { id, end, priority: _ } => {
+                    self.hear_known(id);
+                    self.core.met(id, end);
+                }
+                FromPeer::Unknown { id } => self.hear_unknown(id),
                 FromPeer::Lost { id } => self.core.lost(id),
                 FromPeer::Bind { id, incarnation, answer } => {
                     let bound = self.bind(id, incarnation)?;
@@ -78,6 +83,36 @@ impl Driver {
             self.raw = Bytes::new();
         }
         Ok(written)
+    }
+
+    /// A peer says that this member is none of the group.
+    fn hear_unknown(&mut self, id: u64) {
+        let was = self.is_removed();
+        self.unknown_to.insert(id);
+        if self.is_removed() && !was {
+            warn!("a majority of the voters say that this member was removed: it stands no more");
+            let mut members = self.core.log().meta().members.clone();
+            members.members.retain(|member| member.id != self.shared.node);
+            self.shared.set_members(members);
+            self.tell(events::MEMBERS);
+        }
+    }
+
+    /// A peer takes this member for one of the group.
+    fn hear_known(&mut self, id: u64) {
+        let was = self.is_removed();
+        self.unknown_to.remove(&id);
+        if was && !self.is_removed() {
+            self.shared.set_members(self.core.log().meta().members.clone());
+            self.tell(events::MEMBERS);
+        }
+    }
+
+    /// Whether a majority of the voters know nothing of this member: it was away when it was removed.
+    fn is_removed(&self) -> bool {
+        let voters = &self.core.log().meta().members.voters;
+        let unknown = voters.iter().filter(|id| self.unknown_to.contains(id)).count();
+        unknown > voters.len() / 2
     }
 
     /// Binds an incarnation to a member that has none. Whether it is the one that is bound now.
@@ -122,7 +157,9 @@ impl Driver {
         } else if now >= self.next_tick {
             self.next_tick = now.saturating_add(self.tick_ns);
             self.settle_round()?;
-            self.core.tick();
+            if !self.is_removed() {
+                self.core.tick();
+            }
             self.notice_leadership();
             self.publish_progress();
         }
@@ -176,7 +213,9 @@ impl Driver {
     /// Membership entries that are agreed come into force.
     pub(super) fn change_members(&mut self, output: &Output) -> Result<()> {
         for (raft_index, content) in &output.changes {
+            let before = self.matches();
             let members = self.core.change(*raft_index, content)?;
+            self.take_leave(&before, &members);
             info!("members from Raft entry {raft_index} on: {:?}", members.voters);
             self.core.log_mut().set_members(members.clone())?;
             self.set_members(members);
@@ -197,8 +236,27 @@ impl Driver {
         *lock(&self.shared.progress) = peers.map(|member| peer(member.id)).collect();
     }
 
+    /// How far each peer's log is known to match.
+    fn matches(&self) -> Vec<(u64, RaftIndex)> {
+        let members = &self.core.log().meta().members.members;
+        members.iter().map(|member| (member.id, self.core.matched(member.id))).collect()
+    }
+
+    /// Tells those that go that it is agreed: the engine tells them nothing any more.
+    fn take_leave(&mut self, before: &[(u64, RaftIndex)], members: &MemberSet) {
+        if self.core.state() != StateRole::Leader {
+            return;
+        }
+        let term = self.core.term();
+        for (to, matched) in before.iter().filter(|(id, _)| !members::has(members, *id)) {
+            let commit = self.core.committed().min(*matched);
+            self.network.send(*to, Message::Heartbeat { term, commit, context: 0 }, Vec::new());
+        }
+    }
+
     /// Others are the members now.
     fn set_members(&mut self, members: MemberSet) {
+        self.unknown_to.clear();
         self.shared.set_members(members.clone());
         self.network.members(&members);
         self.tell(events::MEMBERS);

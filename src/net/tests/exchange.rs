@@ -201,7 +201,9 @@ fn peers_change() {
     one.says(&two, 2);
     assert_eq!(one.net().counters().lost.get(), 0, "a peer that stays was dialled again");
 
+    assert_eq!(one.net().send(2, &heartbeat(9), Vec::new()), Ok(()));
     one.net().set_peers(&[me.clone(), three.peer()]);
+    two.handler.next(&came(1, heartbeat(9), Bytes::new()));
     assert!(!one.net().is_connected(2));
     assert_eq!(one.net().send(2, &heartbeat(3), Vec::new()), Err(Unsent::NotConnected));
     // What it dialled is its own affair, as long as it is a member.

@@ -94,6 +94,37 @@ fn a_new_binding_ends_old_connections() {
     assert!(!one.net().is_connected(2));
 }
 
+/// A member that was away when it was removed hears of it from those that it dials.
+#[test]
+fn who_was_removed_hears_of_it() {
+    let mut two = Node::member(2);
+    let one = Node::start(Recorder::new("g", 1, &members()[..1]), config());
+    two.net().set_peers(&[one.peer()]);
+    two.handler.next(&Heard::Unknown(1));
+    assert_eq!(two.net().counters().dialled.get(), 0);
+}
+
+/// Who accepts and hangs up at once is dialled no faster than who is not there.
+#[test]
+fn who_hangs_up_is_not_dialled_in_a_hurry() {
+    let mut one = Node::start(
+        Recorder::new("g", 1, &members()),
+        Config { redial_min: TICK / 8, redial_max: DEADLINE, ..config() },
+    );
+    let rude = StdListener::bind("127.0.0.1:0").unwrap();
+    one.net().set_peers(&[(2, rude.local_addr().unwrap().to_string())]);
+    let end = Anchor { raft_index: RaftIndex(2), ..Anchor::default() };
+    let answer = HelloAnswer::Hello(Hello { end, ..hello(2, 1) }).encode().unwrap();
+    let since = std::time::Instant::now();
+    for _ in 0..8 {
+        let mut stranger = Stranger(rude.accept().unwrap().0);
+        stranger.sends(&answer);
+        one.handler.next(&Heard::Reached(2));
+    }
+    // Seven pauses that double, each at least half of itself.
+    assert!(since.elapsed() >= TICK / 16 * 127, "{:?}", since.elapsed());
+}
+
 /// A member whose own dial replaces what it dialled before: there is one connection, the new one.
 #[test]
 fn a_new_connection_replaces_the_old_one() {
