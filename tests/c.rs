@@ -10,7 +10,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
-use std::{env, os, thread};
+use std::{env, thread};
+
+#[path = "support/compiled.rs"]
+mod compiled;
+
+use compiled::{C, compile, library, sanitizer};
 
 /// Functions, constants, sizes and offsets are those of the contract, in both C standards.
 #[test]
@@ -120,7 +125,7 @@ fn cpp_api() {
 #[test]
 fn sanitizer_is_linked() {
     if sanitizer().is_some() {
-        let (status, _) = run(&compile("asan.c", C));
+        let (status, _) = run(&compile("ffi-tests/asan.c", C));
         assert!(!status.success(), "an overflow went unseen");
     }
 }
@@ -143,7 +148,6 @@ fn soname_and_nodelete() {
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
 }
 
-const C: &[&str] = &["-std=gnu11", "-pthread"];
 /// With a function of libc in the program's own hands.
 const FAULTY: &[&str] = &["-std=gnu11", "-pthread", "-rdynamic"];
 const CPP: &[&str] = &["-std=c++11", "-pthread"];
@@ -159,7 +163,7 @@ fn program(source: &str, flags: &[&str]) {
 /// The same, with variables in its environment.
 fn program_with(source: &str, flags: &[&str], environment: &[(&str, String)]) {
     let directory = tempfile::tempdir().unwrap();
-    let (status, text) = run_in(directory.path(), &compile(source, flags), environment);
+    let (status, text) = run_in(directory.path(), &ffi_test(source, flags), environment);
     println!("{text}");
     assert!(status.success(), "{source} {flags:?}: {status}\n{text}");
 }
@@ -171,7 +175,7 @@ fn or_preset(variable: &'static str, preset: &str) -> (&'static str, String) {
 
 /// A program on a file system of its own; skipped where mounting is refused.
 fn on_a_small_disk(source: &str, mount: &[&str]) {
-    let program = compile(source, C);
+    let program = ffi_test(source, C);
     let directory = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount").args(mount).arg(directory.path()).output();
     match mounted {
@@ -198,24 +202,8 @@ impl Drop for Mounted<'_> {
     }
 }
 
-fn compile(source: &str, flags: &[&str]) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let libraries = libraries();
-    let program = libraries.join(format!("{source}{}", flags.concat()));
-    let variable = if source.ends_with(".cpp") { ("CXX", "c++") } else { ("CC", "cc") };
-    let compiler = env::var(variable.0).unwrap_or_else(|_| variable.1.into());
-    let mut command = Command::new(&compiler);
-    command.args(["-Wall", "-Wextra", "-Werror", "-g", "-O1"]).args(flags);
-    if let Some(kind) = sanitizer() {
-        command.args([&format!("-fsanitize={kind}"), "-fno-omit-frame-pointer"]);
-    }
-    command.arg("-I").arg(root.join("include")).arg(root.join("ffi-tests").join(source));
-    command.arg("-L").arg(&libraries).arg("-ldledger");
-    command.arg(format!("-Wl,-rpath,{}", libraries.display())).arg("-o").arg(&program);
-    let answer = command.output().unwrap_or_else(|error| panic!("{compiler}: {error}"));
-    let text = String::from_utf8_lossy(&answer.stderr);
-    assert!(answer.status.success(), "{command:?}:\n{text}");
-    program
+fn ffi_test(source: &str, flags: &[&str]) -> PathBuf {
+    compile(&format!("ffi-tests/{source}"), flags)
 }
 
 /// Its status and all that it wrote.
@@ -259,34 +247,9 @@ fn wait(mut child: Child) -> ExitStatus {
     }
 }
 
-/// A directory with the library under the names that the linker and the loader look for.
-fn libraries() -> PathBuf {
-    let own = thread::current().name().unwrap_or("test").replace(':', "-");
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c-{own}"));
-    fs::create_dir_all(&directory).unwrap();
-    for name in ["libdledger.so", "libdledger.so.0"] {
-        let link = directory.join(name);
-        let _ = fs::remove_file(&link);
-        os::unix::fs::symlink(library(), link).unwrap();
-    }
-    directory
-}
-
-/// What cargo built for this test: beside its executable.
-fn library() -> PathBuf {
-    let executable = env::current_exe().unwrap();
-    let beside = executable.parent().unwrap();
-    let found = [beside, beside.parent().unwrap()].map(|dir| dir.join("libdledger.so"));
-    found.into_iter().find(|path| path.exists()).expect("cargo builds the shared library")
-}
-
 fn output(command: &str, flags: &[&str]) -> String {
     let answer = Command::new(command).args(flags).arg(library()).output();
     let answer = answer.unwrap_or_else(|error| panic!("{command}: {error}"));
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     String::from_utf8(answer.stdout).unwrap()
-}
-
-fn sanitizer() -> Option<String> {
-    env::var("DLEDGER_SANITIZE").ok().filter(|kind| !kind.is_empty())
 }
