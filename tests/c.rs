@@ -121,6 +121,25 @@ fn cpp_api() {
     program("cpp_api.cpp", CPP);
 }
 
+/// The example of a group of one: every line of a file, by index and by position, also reopened.
+#[test]
+fn quickstart() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = sample();
+    example("quickstart.c", &[&file, &directory.path().join("log")]);
+}
+
+/// The example of a group: three processes, the leader killed between the lines, equal logs.
+#[test]
+fn cluster() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, member) = (sample(), compile("examples/c/member.c", C));
+    // Twice in one directory, as who plays with it does.
+    for _ in 0..2 {
+        example("cluster.c", &[&file, &directory.path().join("data"), &member]);
+    }
+}
+
 /// A green run under a sanitizer means something only if the sanitizer is there.
 #[test]
 fn sanitizer_is_linked() {
@@ -202,6 +221,20 @@ impl Drop for Mounted<'_> {
     }
 }
 
+/// The file whose lines go through the examples.
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("include/dledger.h")
+}
+
+/// Compiles an example as its makefile does and runs it, which must answer 0.
+fn example(source: &str, arguments: &[&Path]) {
+    let program = compile(&format!("examples/c/{source}"), &["-std=c11", "-pthread"]);
+    let (status, text) = run_with(&program, arguments, &[]);
+    println!("{text}");
+    assert!(status.success(), "{source}: {status}\n{text}");
+    assert!(text.ends_with("All checks passed.\n"), "{text}");
+}
+
 fn ffi_test(source: &str, flags: &[&str]) -> PathBuf {
     compile(&format!("ffi-tests/{source}"), flags)
 }
@@ -217,12 +250,20 @@ fn run_in(
     program: &Path,
     environment: &[(&str, String)],
 ) -> (ExitStatus, String) {
+    run_with(program, &[directory], environment)
+}
+
+fn run_with(
+    program: &Path,
+    arguments: &[&Path],
+    environment: &[(&str, String)],
+) -> (ExitStatus, String) {
     // Not in its directory, which may get full.
     let own = tempfile::tempdir().unwrap();
     let written = own.path().join("output");
     let file = File::create(&written).unwrap();
     let child = Command::new(program)
-        .arg(directory)
+        .args(arguments)
         .env("ASAN_OPTIONS", "detect_leaks=1")
         .envs(environment.iter().map(|(key, value)| (key, value)))
         .stdout(file.try_clone().unwrap())
