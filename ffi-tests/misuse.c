@@ -132,6 +132,42 @@ static void not_running(dl_log *log) {
     IS(DL_E_STOPPED, dl_read_index_async(log, 100, on_index, NULL));
 }
 
+#define SAYS(text) CHECK(strstr(err.message, text) != NULL)
+
+/* What a group of one can be told, and what not. */
+static void changes(dl_log *log) {
+    dl_error err;
+    dl_change change = {DL_MEMBER_REMOVE, 0, 2, NULL};
+    IS(DL_E_NO_MEMBER, dl_change_members(log, &change, 1, 0, &err));
+    SAYS("no member has the node_id 2");
+    change.reserved = 1;
+    IS(DL_E_INVALID, dl_change_members(log, &change, 1, 1000, &err));
+    SAYS("reserved must be 0");
+    change = (dl_change){6, 0, 2, NULL};
+    IS(DL_E_INVALID, dl_change_members(log, &change, 1, 1000, &err));
+    SAYS("allowed: 1 to 5");
+    change = (dl_change){DL_MEMBER_ADD_LEARNER, 0, 2, NULL};
+    IS(DL_E_INVALID, dl_change_members(log, &change, 1, 1000, &err));
+    SAYS("needs an address");
+    change.address = "\xff:1";
+    IS(DL_E_INVALID, dl_change_members(log, &change, 1, 1000, &err));
+    SAYS("UTF-8");
+    change.address = "host";
+    IS(DL_E_INVALID, dl_change_members(log, &change, 1, 1000, &err));
+    SAYS("host:port");
+    change.address = "127.0.0.1:1"; /* this member has no address itself */
+    IS(DL_E_INVALID, dl_change_members(log, &change, 1, 1000, &err));
+    SAYS("member 1 has no address");
+    change = (dl_change){DL_MEMBER_REMOVE, 0, 1, NULL};
+    IS(DL_E_INVALID, dl_change_members(log, &change, 1, 1000, &err));
+    SAYS("the last voter");
+    dl_change two[2] = {{DL_MEMBER_MOVE, 0, 1, "a:1"}, {DL_MEMBER_DEMOTE, 0, 2, NULL}};
+    IS(DL_E_INVALID, dl_change_members(log, two, 2, 1000, &err));
+    SAYS("a call of their own");
+    IS(DL_E_INVALID, dl_change_members(log, two, SIZE_MAX, 1000, &err));
+    IS(DL_OK, dl_change_members(log, two, 1, 20000, &err)); /* a new address */
+}
+
 static void life(void) {
     dl_log *log = small_log(directory, "life");
     dl_view view = {0};
@@ -164,10 +200,12 @@ static void life(void) {
     CHECK(drops == drops_before + 5);
 
     IS(DL_OK, dl_append(log, "kept", 4, NULL, NULL));
-    IS(DL_E_UNSUPPORTED, dl_transfer_leader(log, 0, 0, &err));
-    CHECK(err.status == DL_E_UNSUPPORTED);
-    dl_change change = {DL_MEMBER_REMOVE, 0, 2, NULL};
-    IS(DL_E_UNSUPPORTED, dl_change_members(log, &change, 1, 0, NULL));
+    IS(DL_E_NO_MEMBER, dl_transfer_leader(log, 0, 0, &err));
+    SAYS("no other member has a vote");
+    IS(DL_E_NO_MEMBER, dl_transfer_leader(log, 7, 1000, &err));
+    SAYS("member 7 has no vote here");
+    IS(DL_OK, dl_transfer_leader(log, 1, 1000, &err));
+    changes(log);
     IS(DL_OK, dl_members(log, on_member, &shown));
     CHECK(shown == 1);
     IS(DL_OK, dl_metrics(log, on_metric, &shown));

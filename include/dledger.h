@@ -719,8 +719,10 @@ typedef struct dl_member {
 typedef void (*dl_member_fn)(void *user_data, const dl_member *m);
 
 /**
- * To node_id, or with 0 to the best voter.  Leader only.  With timeout_ms 0 it begins and
- * returns: watch the events.  [waits]
+ * To node_id, or with 0 to the best voter.  Leader only.  Appends are refused meanwhile
+ * (DL_E_TRANSFERRING), for an election timeout at most.  DL_OK: the other leads.  DL_E_NO_MEMBER:
+ * no such voter.  DL_E_CHANGE_PENDING: another transfer is under way.  DL_E_TIMED_OUT: it did not
+ * take it, or not yet.  With timeout_ms 0 it begins and returns: watch the events.  [waits]
  */
 DL_API
 dl_status dl_transfer_leader(dl_log *log,
@@ -730,8 +732,10 @@ dl_status dl_transfer_leader(dl_log *log,
 DL_NOEXCEPT;
 
 /**
- * All n changes in one step.  Leader only.  With timeout_ms 0 it begins and returns: watch the
- * events.  [waits]
+ * All n changes in one step; DL_MEMBER_MOVE not together with others.  Leader only, and it does
+ * not remove or demote itself.  DL_OK: in force here.  DL_E_CHANGE_PENDING: another one is under
+ * way.  DL_E_LEADER_LOST, DL_E_TIMED_OUT: what was proposed goes on, and may be made.  With
+ * timeout_ms 0 it checks, begins and returns: watch the events.  [waits]
  */
 DL_API
 dl_status dl_change_members(dl_log *log,

@@ -50,6 +50,9 @@ pub enum Error {
     /// nothing.
     #[error("{0:?}")]
     Status(Status),
+    /// A status, and what it means here.
+    #[error("{1}")]
+    Explained(Status, Cow<'static, str>),
     /// The call was wrong.
     #[error("{0}")]
     Invalid(Cow<'static, str>),
@@ -103,7 +106,7 @@ impl Error {
     /// The status that the C ABI answers.
     pub fn status(&self) -> Status {
         match self {
-            Error::Status(status) => *status,
+            Error::Status(status) | Error::Explained(status, _) => *status,
             Error::Invalid(_) => Status::Invalid,
             Error::Config(_) => Status::Config,
             Error::Version(_) => Status::Version,

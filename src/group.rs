@@ -2,6 +2,7 @@
 //! parts below, none of which has a thread of its own, so that a simulator can turn them by hand.
 
 pub mod append;
+pub mod changes;
 pub mod clock;
 pub mod delivery;
 pub mod driver;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use append::AppendOptions;
+pub use changes::{MemberChange, MemberOp};
 pub use delivery::Observer;
 pub use metrics::Metric;
 pub use reading::{PinnedSegment, ReadOptions, View};
@@ -40,6 +42,7 @@ use crate::group::clock::Clock;
 use crate::group::delivery::Delivery;
 use crate::group::driver::{Driver, Helper};
 use crate::group::helper::ProcessHelper;
+use crate::group::network::Figures;
 use crate::group::poll::Poller;
 use crate::group::shared::{Control, Life, Marks, Shared};
 use crate::group::staging::Staging;
@@ -83,6 +86,8 @@ pub struct Group {
     shared: Arc<Shared>,
     options: Mutex<Options>,
     incarnation: u64,
+    /// Of the sockets, once there are some.
+    figures: Mutex<Option<Figures>>,
     /// Until it is started.
     driver: Mutex<Option<Driver>>,
     threads: Mutex<Option<Threads>>,
@@ -172,6 +177,7 @@ impl Group {
         };
         Ok(Group {
             incarnation: driver.log().meta().incarnation,
+            figures: Mutex::new(None),
             shared,
             options: Mutex::new(options.clone()),
             driver: Mutex::new(Some(driver)),
@@ -201,6 +207,8 @@ impl Group {
         let Some(driver) = lock(&self.driver).take() else {
             return Err(Error::Invalid("the log was started before".into()));
         };
+        let (connected, figures) = connected.unzip();
+        *lock(&self.figures) = figures;
         let delivery = Delivery::new(self.shared.clone(), observer.clone());
         let delivery = match &self.poller {
             None => Some(delivery),
@@ -417,10 +425,86 @@ impl Group {
         Ok(())
     }
 
-    /// Hands the leadership over. A later version brings it.
-    pub fn transfer_leader(&self, _to: u64, _timeout: Option<Duration>) -> Result<()> {
+    /// Hands the leadership over to a voter; 0: to the best one. With a timeout of zero it only
+    /// begins; else it waits until the other leads.
+    pub fn transfer_leader(&self, to: u64, timeout: Option<Duration>) -> Result<()> {
         self.running()?;
-        Err(Error::Status(Status::Unsupported))
+        let slot = Arc::new(Slot::default());
+        let begins = timeout == Some(Duration::ZERO);
+        if begins {
+            self.may_transfer(to).map_err(|status| why_not_transferred(status, to))?;
+        }
+        let deadline = if begins { clock::NEVER } else { self.shared.clock.deadline(timeout) };
+        self.shared.ask(Control::Transfer { slot: slot.clone(), to, deadline });
+        match if begins { Status::Ok } else { self.wait(&slot, timeout).0 } {
+            Status::Ok => Ok(()),
+            status => Err(why_not_transferred(status, to)),
+        }
+    }
+
+    /// What can be said of a transfer without waiting for the group thread.
+    fn may_transfer(&self, to: u64) -> std::result::Result<(), Status> {
+        let (members, node) = (self.shared.members(), self.shared.node);
+        let mut others = members.voters.iter().filter(|id| **id != node);
+        if self.shared.state().role != Role::Leader {
+            return Err(Status::NotLeader);
+        }
+        if self.shared.transferring.load(Ordering::SeqCst) {
+            return Err(Status::ChangePending);
+        }
+        match to {
+            0 if others.next().is_none() => Err(Status::NoMember),
+            0 => Ok(()),
+            to if members.voters.contains(&to) => Ok(()),
+            _ => Err(Status::NoMember),
+        }
+    }
+
+    /// Changes the members, all in one step. With a timeout of zero it only begins; else it waits
+    /// until the change is in force here.
+    pub fn change_members(
+        &self,
+        changes: Vec<MemberChange>,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        self.running()?;
+        changes::check_call(&changes)?;
+        let slot = Arc::new(Slot::default());
+        let begins = timeout == Some(Duration::ZERO);
+        let deadline = if begins { 0 } else { self.shared.clock.deadline(timeout).max(1) };
+        let control = Control::Change { slot: slot.clone(), changes: changes.clone(), deadline };
+        self.shared.ask(control);
+        let (patience, late) = match begins {
+            true => (Some(FIRST_ANSWER), Status::Ok),
+            false => (timeout, Status::TimedOut),
+        };
+        match self.wait(&slot, patience).0 {
+            Status::Ok => Ok(()),
+            Status::TimedOut if late == Status::Ok => Ok(()),
+            status => Err(self.why_not_changed(status, &changes)),
+        }
+    }
+
+    /// A slot carries a status: the words are found again here.
+    fn why_not_changed(&self, status: Status, changes: &[MemberChange]) -> Error {
+        let why = match status {
+            Status::TimedOut => "the time is over; what is proposed goes on: see dl_members()",
+            Status::LeaderLost => "the leadership was lost: the change may have been made",
+            Status::Invalid => {
+                match changes::in_set(changes, &self.shared.members(), self.shared.node) {
+                    Err(error) if error.status() == status => return error,
+                    _ => "the members do not fit in `meta`: use fewer or shorter addresses",
+                }
+            }
+            Status::NoMember => {
+                match changes::in_set(changes, &self.shared.members(), self.shared.node) {
+                    Err(error) if error.status() == status => return error,
+                    _ => return Error::Status(status),
+                }
+            }
+            status => return Error::Status(status),
+        };
+        Error::Explained(status, why.into())
     }
 
     /// The members of the group.
@@ -457,6 +541,9 @@ impl Group {
     /// Calls `each` for every figure there is.
     pub fn metrics(&self, each: &mut dyn FnMut(&Metric)) {
         self.shared.scrape(each);
+        if let Some(figures) = &*lock(&self.figures) {
+            figures.scrape(each);
+        }
     }
 
     fn running(&self) -> std::result::Result<(), Status> {
@@ -518,6 +605,17 @@ fn birth(options: &Options, plants: Plants, incarnation: u64) -> Result<Birth> {
     })
 }
 
+fn why_not_transferred(status: Status, to: u64) -> Error {
+    let why = match status {
+        Status::NoMember if to == 0 => "no other member has a vote".into(),
+        Status::NoMember => format!("member {to} has no vote here").into(),
+        Status::ChangePending => "the leadership is being handed over already".into(),
+        Status::TimedOut => "the leadership was not handed over in time".into(),
+        status => return Error::Status(status),
+    };
+    Error::Explained(status, why)
+}
+
 fn random() -> Result<u64> {
     let mut bytes = [0u8; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
@@ -536,6 +634,9 @@ const STOP_LOOK: Duration = Duration::from_millis(1);
 const LAST_SYNC: Duration = Duration::from_millis(500);
 /// How often a wait looks whether the log was stopped.
 const WAIT_LOOK: Duration = Duration::from_millis(20);
+
+/// How long a change that only begins waits for the group thread to say what cannot be.
+const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
 /// Ticks are finer than heartbeats, so that election timeouts differ.
 const TICKS_PER_HEARTBEAT: u32 = 5;

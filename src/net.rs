@@ -212,13 +212,13 @@ impl Net {
     }
 
     /// What was counted of this group.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         &self.inner.counters
     }
 
     /// What was counted at the listener before it was known which group was meant; shared by all
     /// groups at that address.
-    pub fn listener_counters(&self) -> &Counters {
+    pub fn listener_counters(&self) -> &Arc<Counters> {
         self.registration.counters()
     }
 

@@ -174,8 +174,13 @@ impl Options {
         let Some(node) = self.node_id else {
             return wrong("node.id must be set".into());
         };
-        if !self.members.is_empty() && !self.members.iter().any(|(id, _)| *id == node) {
-            return wrong(format!("members does not have node.id = {node}"));
+        let has = |list: &[(u64, String)]| list.iter().any(|(id, _)| *id == node);
+        let waits = !self.members.is_empty() && !has(&self.members);
+        if waits && self.listen.is_none() && !has(&self.addresses) {
+            return wrong(format!(
+                "members does not have node.id = {node}, so this member waits to be added: \
+                 node.listen must be set"
+            ));
         }
         if self.begin_pos.checked_rem(self.segment_bytes) != Some(0) {
             return wrong(format!(
@@ -295,7 +300,8 @@ pub static OPTIONS: &[OptionInfo] = &[
         kind: "text",
         preset: "",
         allowed: "id@host:port, separated by commas",
-        doc: "The group's members when it is born; without it a group of one.",
+        doc: "The group's members when it is born; without it a group of one, without this one it \
+              waits to be added.",
         live: false,
         set: |o, v| members(v).map(|v| o.members = v),
     },
@@ -544,6 +550,14 @@ pub static OPTIONS: &[OptionInfo] = &[
         set: |o, v| between(duration(v)?, 10 * MS, H).map(|v| o.checkpoint_interval = v),
     },
 ];
+
+/// What is wrong with the address of a member, if anything: it is host:port.
+pub fn check_address(text: &str) -> Result<()> {
+    match address(text) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Error::Invalid(format!("{why}; allowed: host:port").into())),
+    }
+}
 
 fn info(key: &str) -> Result<&'static OptionInfo> {
     OPTIONS.iter().find(|info| info.key == key).ok_or_else(|| {

@@ -109,6 +109,12 @@ fn life() {
     program("life.c", C);
 }
 
+/// P2, P3, P11, scenario 6: three members over TCP.
+#[test]
+fn group() {
+    program("group.c", C);
+}
+
 /// P15, scenario 17: an exception in a callback ends the process with a message.
 #[test]
 fn exception() {

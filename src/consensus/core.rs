@@ -8,7 +8,7 @@
 #[cfg(test)]
 pub(in crate::consensus) mod tests;
 
-use raft::eraftpb::{Entry, Message as RaftMessage, MessageType};
+use raft::eraftpb::{ConfState, Entry, Message as RaftMessage, MessageType};
 use raft::{Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
 
 use crate::commitlog::control::{ControlEntry, ControlKind};
@@ -140,6 +140,24 @@ impl Core {
         self.draw_timeout();
     }
 
+    /// How many ticks of time have to go before the engine does something of its own accord: show
+    /// that it leads, or stand for election. At least one.
+    pub fn idle_ticks(&self) -> usize {
+        let raft = &self.node.raft;
+        let ticks = match raft.state {
+            StateRole::Leader => self.pace.heartbeat_ticks.saturating_sub(raft.heartbeat_elapsed()),
+            _ if !raft.promotable() => self.pace.election_ticks,
+            _ => raft.randomized_election_timeout().saturating_sub(raft.election_elapsed),
+        };
+        ticks.max(1)
+    }
+
+    /// So many ticks have gone, of those in which this member, which does not lead, had nothing to do.
+    pub fn idled(&mut self, ticks: usize) {
+        debug_assert!(ticks < self.idle_ticks() && self.state() != StateRole::Leader);
+        self.node.raft.election_elapsed += ticks;
+    }
+
     /// Stands for election. A sole voter is leader at once, in a new term.
     pub fn campaign(&mut self) -> Result<()> {
         let result = self.node.campaign();
@@ -184,6 +202,12 @@ impl Core {
         leads && self.node.propose_conf_change(entry.context.to_vec(), change).is_ok()
     }
 
+    /// Whether a change of the member set is proposed and not over: no other one is taken. A new
+    /// leader takes what it has not applied yet for one.
+    pub fn has_pending_change(&self) -> bool {
+        self.node.raft.has_pending_conf() || !self.log().meta().members.voters_outgoing.is_empty()
+    }
+
     fn propose_entry(&mut self, entry: Entry) -> bool {
         // A follower would forward it.
         if self.state() != StateRole::Leader {
@@ -199,6 +223,11 @@ impl Core {
     /// Begins to hand the leadership over. Everything staged must be proposed before.
     pub fn transfer(&mut self, to: u64) {
         self.node.transfer_leader(to);
+    }
+
+    /// Takes proposals again, whatever became of the transfer. At any time.
+    pub fn give_up_transfer(&mut self) {
+        self.node.raft.abort_leader_transfer();
     }
 
     /// To whom the leadership is being handed over; 0: to nobody.
@@ -337,10 +366,21 @@ impl Core {
             let change = members::conf_change(&changes);
             self.node.apply_conf_change(&change).map_err(|e| refused(e.to_string()))?
         };
+        self.step_down_without_vote(&state);
         self.changes = self.changes.saturating_sub(1);
         self.applied();
         self.draw_timeout();
         Ok(members::apply(&known, &changes, &state, raft_index))
+    }
+
+    /// A member that votes in the old part of a joint state only may be elected in it, and leads
+    /// out of it: the engine would go on leading, and end the process when the next entry is agreed.
+    fn step_down_without_vote(&mut self, state: &ConfState) {
+        let (id, term) = (self.node.raft.id, self.node.raft.term);
+        let votes = state.voters.contains(&id) || state.voters_outgoing.contains(&id);
+        if self.state() == StateRole::Leader && !votes {
+            self.node.raft.become_follower(term, NOBODY);
+        }
     }
 
     /// The last Raft entry that is agreed.
@@ -432,5 +472,7 @@ fn out_entry(entry: &Entry) -> OutEntry {
 const MESSAGE_ENTRIES: u64 = 64 * 16;
 /// Messages on their way to one member.
 const INFLIGHT: usize = 256;
+/// No member.
+const NOBODY: u64 = 0;
 /// An election timeout that the engine drew, and that never comes.
 const NEVER_TICKS: usize = 1 << 40;

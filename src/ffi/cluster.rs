@@ -7,10 +7,15 @@ use super::guard::{self, Context, Waits};
 use super::handle;
 use super::log::dl_log;
 use super::status::{dl_error, dl_status};
-use crate::error::{Error, Status};
+use super::text;
+use crate::error::{Error, Result, Status};
+use crate::group::changes::CHANGES_MAX;
+use crate::group::{MemberChange, MemberOp};
 
-/// To node_id, or with 0 to the best voter.  Leader only.  With timeout_ms 0 it begins and
-/// returns: watch the events.  [waits]
+/// To node_id, or with 0 to the best voter.  Leader only.  Appends are refused meanwhile
+/// (DL_E_TRANSFERRING), for an election timeout at most.  DL_OK: the other leads.  DL_E_NO_MEMBER:
+/// no such voter.  DL_E_CHANGE_PENDING: another transfer is under way.  DL_E_TIMED_OUT: it did not
+/// take it, or not yet.  With timeout_ms 0 it begins and returns: watch the events.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_transfer_leader(
     log: *mut dl_log,
@@ -48,8 +53,10 @@ pub struct dl_change {
     pub address: *const c_char,
 }
 
-/// All n changes in one step.  Leader only.  With timeout_ms 0 it begins and returns: watch the
-/// events.  [waits]
+/// All n changes in one step; DL_MEMBER_MOVE not together with others.  Leader only, and it does
+/// not remove or demote itself.  DL_OK: in force here.  DL_E_CHANGE_PENDING: another one is under
+/// way.  DL_E_LEADER_LOST, DL_E_TIMED_OUT: what was proposed goes on, and may be made.  With
+/// timeout_ms 0 it checks, begins and returns: watch the events.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_change_members(
     log: *mut dl_log,
@@ -60,14 +67,50 @@ pub unsafe extern "C" fn dl_change_members(
 ) -> dl_status {
     let change = || {
         // SAFETY: the header's rules for `log`.
-        unsafe { handle::get(log, Waits::with_timeout(timeout_ms)) }?;
+        let handle = unsafe { handle::get(log, Waits::with_timeout(timeout_ms)) }?;
         if changes.is_null() || n == 0 {
             return Err(Error::Invalid("no changes are given".into()));
         }
-        Err(Error::Status(Status::Unsupported))
+        if n > CHANGES_MAX {
+            let why = format!("{n} changes in one call; allowed: 1 to {CHANGES_MAX}");
+            return Err(Error::Invalid(why.into()));
+        }
+        // SAFETY: not NULL, and the caller has n of them.
+        let given = unsafe { std::slice::from_raw_parts(changes, n) };
+        // SAFETY: what the caller's changes point to is text, or NULL.
+        let changes: Result<Vec<_>> = given.iter().map(|c| unsafe { member_change(c) }).collect();
+        handle.group.change_members(changes?, handle::limit(timeout_ms))
     };
     // SAFETY: `err` is the caller's, or NULL.
     unsafe { guard::explained(err, change) }
+}
+
+/// # Safety
+/// The address is NULL or ends with a NUL.
+unsafe fn member_change(change: &dl_change) -> Result<MemberChange> {
+    let op = match change.op {
+        DL_MEMBER_ADD_LEARNER => MemberOp::AddLearner,
+        DL_MEMBER_PROMOTE => MemberOp::Promote,
+        DL_MEMBER_DEMOTE => MemberOp::Demote,
+        DL_MEMBER_REMOVE => MemberOp::Remove,
+        DL_MEMBER_MOVE => MemberOp::Move,
+        op => {
+            let why = format!("{op} is no op of dl_change; allowed: 1 to 5, see DL_MEMBER_...");
+            return Err(Error::Invalid(why.into()));
+        }
+    };
+    if change.reserved != 0 {
+        return Err(Error::Invalid("dl_change.reserved must be 0".into()));
+    }
+    let address = match change.address.is_null() {
+        true => None,
+        // SAFETY: the caller's promise.
+        false => match unsafe { text::given(change.address, "address of a member") } {
+            Ok(address) => Some(address.to_owned()),
+            Err(error) => return Err(Error::Invalid(error.to_string().into())),
+        },
+    };
+    Ok(MemberChange { op, id: change.node_id, address })
 }
 
 /// One member.

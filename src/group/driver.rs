@@ -4,10 +4,12 @@
 //! last turn gave.
 
 mod barriers;
+mod changes;
 mod control;
 mod peers;
 mod round;
 mod timers;
+mod transfer;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,8 +30,10 @@ use crate::consensus::send::Outgoing;
 use crate::error::{Error, Result, Status};
 use crate::group::clock::{NEVER, nanos};
 use crate::group::driver::barriers::Asked;
+use crate::group::driver::changes::Changing;
 use crate::group::driver::round::Round;
 use crate::group::driver::timers::Timers;
+use crate::group::driver::transfer::{Preference, Transfer};
 use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::peers::{FromPeer, Network, Nobody};
@@ -88,10 +92,22 @@ pub struct Driver {
     unknown_to: BTreeSet<u64>,
     /// When each peer was last heard, in nanoseconds.
     heard: BTreeMap<u64, u64>,
+    /// When it was told how far they are, in nanoseconds.
+    progress_at: u64,
     /// Acks and votes that wait for the sync.
     held: Vec<Outgoing>,
     /// Read barriers under way.
     asked: Vec<Asked>,
+    /// The leadership is being handed over.
+    transfer: Option<Transfer>,
+    /// A change of the members that was asked for here.
+    changing: Option<Changing>,
+    preference: Preference,
+    /// An election timeout, in nanoseconds.
+    election_ns: u64,
+    /// Up to when time was told to the engine, in nanoseconds.
+    ticked: u64,
+    /// When the engine has something to do of its own accord.
     next_tick: u64,
     tick_ns: u64,
     /// When a read barrier is asked for again.
@@ -141,8 +157,14 @@ impl Driver {
             came: VecDeque::new(),
             unknown_to: BTreeSet::new(),
             heard: BTreeMap::new(),
+            progress_at: 0,
             held: Vec::new(),
             asked: Vec::new(),
+            transfer: None,
+            changing: None,
+            preference: Preference::default(),
+            election_ns: pace.tick_ns * pace.election_ticks as u64 * 2,
+            ticked: NEVER,
             next_tick: NEVER,
             tick_ns: pace.tick_ns,
             barrier_ns: pace.tick_ns * pace.heartbeat_ticks as u64 * 2,
@@ -199,6 +221,7 @@ impl Driver {
         self.failed = true;
         self.shared.fail(error);
         self.shared.end(u64::MAX, Status::Failed);
+        self.end_asked(Status::Failed);
         self.marks.role = Role::Stopped;
         self.marks.ready = false;
         self.shared.publish(&self.marks);
@@ -235,6 +258,10 @@ impl Driver {
             }
         }
         let over = self.answer(now)?;
+        if !over {
+            self.hand_over(now);
+            self.propose_asked();
+        }
         if !over && !self.write_outputs(now)? {
             return self.stalled_turn(now);
         }
@@ -471,6 +498,8 @@ impl Driver {
         let before = self.told;
         self.shared.publish(&self.marks);
         self.answer_barriers();
+        self.watch_transfer();
+        self.watch_change();
         if self.leading == 0 {
             self.publish_end();
         }

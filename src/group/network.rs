@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::Slice;
 use crate::error::{Error, Result, Status};
+use crate::group::metrics::Metric;
 use crate::group::peers::{Answer, FromPeer, Network};
 use crate::group::shared::Shared;
-use crate::net::{Config, Handler, Identity, Incoming, Net, Unsent};
+use crate::net::{Config, Counters, Handler, Identity, Incoming, Net, Unsent};
 use crate::options::Options;
 use crate::types::Anchor;
 use crate::wire::{Hello, Limits, Message};
@@ -24,6 +25,12 @@ pub struct Connected {
     pub runtime: Runtime,
     /// To be sent through.
     pub sockets: Sockets,
+}
+
+/// What is counted of the sockets of a group, and at the listener that it may share.
+pub struct Figures {
+    group: Arc<Counters>,
+    listener: Arc<Counters>,
 }
 
 /// The way to the peers over TCP.
@@ -46,7 +53,7 @@ pub fn connect(
     shared: &Arc<Shared>,
     options: &Options,
     incarnation: u64,
-) -> Result<Option<Connected>> {
+) -> Result<Option<(Connected, Figures)>> {
     let Some(listen) = listens_at(shared, options) else { return Ok(None) };
     if options.tls_cert.is_some() {
         // What was meant to be encrypted is never sent in the clear.
@@ -68,8 +75,9 @@ pub fn connect(
     config.insecure_listen = options.insecure_listen;
     let reception = Arc::new(Reception { shared: shared.clone(), identity });
     let net = Net::start(runtime.handle(), reception, config)?;
+    let (group, listener) = (net.counters().clone(), net.listener_counters().clone());
     let sockets = Sockets { net, addresses: options.addresses.clone() };
-    Ok(Some(Connected { runtime, sockets }))
+    Ok(Some((Connected { runtime, sockets }, Figures { group, listener })))
 }
 
 fn listens_at(shared: &Shared, options: &Options) -> Option<String> {
@@ -79,6 +87,31 @@ fn listens_at(shared: &Shared, options: &Options) -> Option<String> {
     let agreed = members.members.iter().find(|member| member.id == shared.node);
     let agreed = agreed.map(|member| member.address.clone());
     options.listen.clone().or(moved).or(agreed).filter(|address| !address.is_empty())
+}
+
+impl Figures {
+    /// Calls `each` for every figure there is.
+    pub fn scrape(&self, each: &mut dyn FnMut(&Metric)) {
+        let c = &self.group;
+        for (count, name, help) in [
+            (&c.accepted, "connections_accepted_total", "Connections that members made with us."),
+            (&c.dialled, "connections_dialled_total", "Connections that we made with members."),
+            (&c.lost, "connections_lost_total", "Connections that we had made and lost."),
+            (&c.unsent, "peer_messages_unsent_total", "Messages that could not be queued."),
+            (&c.bytes_in, "peer_bytes_received_total", "Bytes of frames that came from members."),
+            (&c.bytes_out, "peer_bytes_sent_total", "Bytes of frames that went to members."),
+        ] {
+            each(&Metric { name, help, label: "", counter: true, value: count.get() as f64 });
+        }
+        for (counters, name, help) in [
+            (c, "connection_faults_total", "Why connections of this group were not made or ended."),
+            (&self.listener, "listener_faults_total", "The same, before a group was named."),
+        ] {
+            for (label, count) in counters.faults() {
+                each(&Metric { name, help, label, counter: true, value: count as f64 });
+            }
+        }
+    }
 }
 
 impl Network for Sockets {

@@ -8,6 +8,7 @@ use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::{Bounds, Reader};
 use crate::commitlog::work::Done;
 use crate::error::{Error, Status};
+use crate::group::changes::MemberChange;
 use crate::group::clock::{Clock, NEVER};
 use crate::group::live::Live;
 use crate::group::metrics::Metrics;
@@ -107,6 +108,24 @@ pub enum Control {
     ReadIndex(Arc<Slot>, u64),
     /// A read barrier, for a callback: its number in the inbox, and when it is over.
     ReadIndexAsync(u64, u64),
+    /// Hand the leadership over.
+    Transfer {
+        /// Hears when the other leads.
+        slot: Arc<Slot>,
+        /// To whom; 0: to the best voter.
+        to: u64,
+        /// When the asker's time is over, in nanoseconds.
+        deadline: u64,
+    },
+    /// Change the members, all at once.
+    Change {
+        /// Hears when all of it is in force.
+        slot: Arc<Slot>,
+        /// What.
+        changes: Vec<MemberChange>,
+        /// When the asker's time is over, in nanoseconds; 0: the slot hears when it has begun.
+        deadline: u64,
+    },
     /// A bug showed elsewhere: stop for good.
     Fail(String),
     /// Sync, note the bounds, end.
@@ -119,6 +138,8 @@ pub struct Shared {
     pub clock: Clock,
     /// This member.
     pub node: u64,
+    /// Its `node.priority`.
+    pub priority: u32,
     /// The term whose leader takes appends here; 0: none are taken.
     pub gate: AtomicU64,
     life: AtomicU64,
@@ -227,6 +248,7 @@ impl Shared {
         Shared {
             clock,
             node,
+            priority: options.priority,
             gate: AtomicU64::new(0),
             life: AtomicU64::new(Life::Open as u64),
             transferring: AtomicBool::new(false),

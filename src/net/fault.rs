@@ -144,9 +144,9 @@ impl Counters {
         self.faults[fault.slot()].get()
     }
 
-    /// All kinds of faults with how often they were met.
+    /// All kinds of faults, as `kind="slow"`, with how often they were met.
     pub fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        NAMES.into_iter().zip(self.faults.iter().map(Count::get))
+        LABELS.into_iter().zip(self.faults.iter().map(Count::get))
     }
 
     /// Counts a fault, and logs it unless its like was logged a short time ago.
@@ -221,44 +221,52 @@ const HELLO: usize = 6;
 const FRAME: usize = HELLO + 5;
 const REFUSED: usize = FRAME + 7;
 const REFUSED_BY: usize = REFUSED + 9;
-const NAMES: [&str; REFUSED_BY + 9] = [
-    "slow",
-    "crowded",
-    "talks",
-    "dial",
-    "lost",
-    "message",
-    "hello.magic",
-    "hello.length",
-    "hello.checksum",
-    "hello.malformed",
-    "hello.unknown_refusal",
-    "frame.kind",
-    "frame.flags",
-    "frame.message_length",
-    "frame.raw_length",
-    "frame.checksum",
-    "frame.malformed",
-    "frame.raw_sum",
-    "refused.version",
-    "refused.unknown_group",
-    "refused.not_me",
-    "refused.unknown_member",
-    "refused.segment_size",
-    "refused.old_incarnation",
-    "refused.not_this_incarnation",
-    "refused.busy",
-    "refused.certificate",
-    "refused_by.version",
-    "refused_by.unknown_group",
-    "refused_by.not_me",
-    "refused_by.unknown_member",
-    "refused_by.segment_size",
-    "refused_by.old_incarnation",
-    "refused_by.not_this_incarnation",
-    "refused_by.busy",
-    "refused_by.certificate",
-];
+/// The names of faults, and each as a label of a metric.
+macro_rules! names {
+    ($($name:literal)*) => {
+        const NAMES: [&str; REFUSED_BY + 9] = [$($name),*];
+        const LABELS: [&str; REFUSED_BY + 9] = [$(concat!("kind=\"", $name, "\"")),*];
+    };
+}
+
+names! {
+    "slow"
+    "crowded"
+    "talks"
+    "dial"
+    "lost"
+    "message"
+    "hello.magic"
+    "hello.length"
+    "hello.checksum"
+    "hello.malformed"
+    "hello.unknown_refusal"
+    "frame.kind"
+    "frame.flags"
+    "frame.message_length"
+    "frame.raw_length"
+    "frame.checksum"
+    "frame.malformed"
+    "frame.raw_sum"
+    "refused.version"
+    "refused.unknown_group"
+    "refused.not_me"
+    "refused.unknown_member"
+    "refused.segment_size"
+    "refused.old_incarnation"
+    "refused.not_this_incarnation"
+    "refused.busy"
+    "refused.certificate"
+    "refused_by.version"
+    "refused_by.unknown_group"
+    "refused_by.not_me"
+    "refused_by.unknown_member"
+    "refused_by.segment_size"
+    "refused_by.old_incarnation"
+    "refused_by.not_this_incarnation"
+    "refused_by.busy"
+    "refused_by.certificate"
+}
 
 #[cfg(test)]
 mod tests {

@@ -57,7 +57,7 @@ struct Listener {
 /// Where those are who have not said hello.
 struct Hall {
     doors: Mutex<HashMap<String, Door>>,
-    counters: Counters,
+    counters: Arc<Counters>,
     hello_limit: Duration,
 }
 
@@ -91,7 +91,7 @@ impl Registration {
     }
 
     /// What was counted before it was known which group was meant.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         &self.listener.hall.counters
     }
 }
@@ -144,7 +144,7 @@ impl Listener {
         drop(inside);
         let hall = Arc::new(Hall {
             doors: Mutex::default(),
-            counters: Counters::new(format!("listener at {address}")),
+            counters: Arc::new(Counters::new(format!("listener at {address}"))),
             hello_limit: config.hello_limit,
         });
         let (open, closed) = std_mpsc::channel();

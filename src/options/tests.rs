@@ -216,7 +216,11 @@ fn cross_checks() {
     nameless.set("dir", "d").unwrap();
     assert!(refusal(nameless.validate()).contains("node.id must be set"));
     for (pairs, text) in [
-        (&[("members", "2@a:1,3@b:1")][..], "members does not have node.id = 1"),
+        (
+            &[("members", "2@a:1,3@b:1")][..],
+            "members does not have node.id = 1, so this member waits to be added: node.listen must \
+             be set",
+        ),
         (&[("begin.pos", "1000")], "not a multiple of segment.bytes"),
         (&[("segment.bytes", "4KiB"), ("append.max.bytes", "4041")], "is above 4040"),
         (&[("append.max.bytes", "2MiB"), ("unsynced.max", "2MiB")], "is below 2097200"),

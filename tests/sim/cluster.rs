@@ -4,6 +4,7 @@
 //! timeouts, appends commit, and all logs end byte for byte equal.
 
 mod check;
+mod membership;
 mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,6 +23,7 @@ use dledger::plant::Plants;
 use dledger::types::Index;
 use dledger::wire::FrameHeader;
 
+use self::membership::Membership;
 use crate::network::{Outlet, Packet, Sent, limits};
 use crate::number;
 use crate::world::{Open, Settings, body};
@@ -68,6 +70,7 @@ pub struct Cluster {
     refused: BTreeSet<Vec<u8>>,
     ids: u64,
     lives: u64,
+    membership: Membership,
     power_cuts: bool,
     print: bool,
     hash: DefaultHasher,
@@ -78,6 +81,7 @@ impl Cluster {
         let mut streams = fastrand::Rng::with_seed(seed);
         let mut rng = streams.fork();
         let (faults, network) = (streams.fork(), streams.fork());
+        let asks = streams.fork();
         let count = *rng.choice(&[3, 3, 3, 5]).unwrap();
         let segment_bytes = *rng.choice(&[4_096, 16_384, 65_536]).unwrap();
         let index_bytes = *rng.choice(&[4_096u64, 65_536]).unwrap();
@@ -91,6 +95,8 @@ impl Cluster {
             node,
             members: count,
         };
+        let membership = Membership::new(asks, count);
+        let spare = membership.out.len() as u64;
         let member = |node| Member {
             disk: MemoryDisk::new(),
             open: None,
@@ -103,7 +109,7 @@ impl Cluster {
             faults,
             network,
             clock: Arc::new(AtomicU64::new(1_000_000)),
-            members: (1..=count).map(|node| (node, member(node))).collect(),
+            members: (1..=count + spare).map(|node| (node, member(node))).collect(),
             sent: Sent::default(),
             flying: Vec::new(),
             cut: BTreeSet::new(),
@@ -116,6 +122,7 @@ impl Cluster {
             refused: BTreeSet::new(),
             ids: 0,
             lives: seed << 20,
+            membership,
             // Who acknowledges before the sync keeps what it said through a kill only.
             power_cuts: flush == "commit",
             print: std::env::var_os("SIM_TRACE").is_some(),
@@ -126,7 +133,7 @@ impl Cluster {
     /// The whole run. Answers a digest of all that happened.
     pub fn run(mut self, steps: u64) -> u64 {
         for id in self.ids_of_members() {
-            self.start(id);
+            self.restart(id);
         }
         for _ in 0..steps {
             self.step();
@@ -139,7 +146,8 @@ impl Cluster {
             let begins: Vec<u64> = self
                 .members
                 .values()
-                .map(|m| m.open.as_ref().unwrap().shared.state().begin.index.0)
+                .filter_map(|m| m.open.as_ref())
+                .map(|open| open.shared.state().begin.index.0)
                 .collect();
             eprintln!(
                 "{} members, {} terms led, {hostile} agreed in the hostile phase, {} in all, {} appends, {ok} acknowledged, {} of {} barriers answered, begins {begins:?}",
@@ -175,6 +183,9 @@ impl Cluster {
 
     fn step(&mut self) {
         let id = self.any();
+        if self.membership.asks() {
+            self.ask_something();
+        }
         match self.rng.u32(..1000) {
             0..120 => self.append(id),
             120..420 => self.turn(id),
@@ -202,8 +213,13 @@ impl Cluster {
         let outlet = Outlet { from: id, sent: self.sent.clone(), closed: self.closed.clone() };
         let clock = self.clock.clone();
         let member = self.members.get_mut(&id).unwrap();
+        let mut options = member.settings.options();
+        for (key, value) in self.membership.options(id) {
+            options.set(key, &value).unwrap_or_else(|e| panic!("{key} = {value}: {e}"));
+        }
+        let plants = member.settings.plants;
         let open =
-            Open::member(&member.disk, &clock, &member.settings, incarnation, Box::new(outlet));
+            Open::with(&member.disk, &clock, &options, plants, incarnation, Box::new(outlet));
         let open = open.unwrap_or_else(|e| panic!("member {id} does not open: {e}"));
         member.checked = open.shared.state().begin.index.0;
         member.open = Some(open);
@@ -221,8 +237,9 @@ impl Cluster {
         let Some(end) = self.open(of).map(|open| open.driver.log().end().raft_index) else {
             return;
         };
+        let priority = self.membership.priority(of);
         if let Some(open) = self.open(to) {
-            open.shared.post_peer(FromPeer::Met { id: of, end, priority: 0 });
+            open.shared.post_peer(FromPeer::Met { id: of, end, priority });
         }
     }
 
@@ -252,6 +269,7 @@ impl Cluster {
         let Some(open) = self.open(id) else { return };
         let next = open.turn();
         self.note(("turn", id, next));
+        self.check_turned(id);
         self.take_sent();
     }
 
@@ -316,6 +334,9 @@ impl Cluster {
             if let Some(open) = self.open(from) {
                 open.shared.post_peer(FromPeer::Lost { id: to });
             }
+            return;
+        }
+        if !self.may_pass(from, to) {
             return;
         }
         let (fixed, rest) = head.split_first_chunk().unwrap();
@@ -415,6 +436,7 @@ impl Cluster {
     fn die(&mut self, id: u64, disk: MemoryDisk, how: &str) {
         self.note((how, id));
         self.hear(id);
+        self.forget_asked(id);
         let member = self.members.get_mut(&id).unwrap();
         member.open = None;
         member.disk = disk;
@@ -426,6 +448,9 @@ impl Cluster {
     }
 
     fn restart(&mut self, id: u64) {
+        if self.membership.out.contains(&id) {
+            return;
+        }
         if self.members[&id].open.is_none() {
             self.start(id);
         } else if self.open(id).is_some_and(|open| open.shared.failure().is_some()) {
@@ -481,6 +506,9 @@ impl Cluster {
         }
         // Ten election timeouts of a second.
         let leader = self.until(10_000, |cluster| cluster.ready_leader()).expect("a leader");
+        if self.membership.changing {
+            return self.heal_members();
+        }
         let mut ids = Vec::new();
         for _ in 0..5 {
             self.ids += 1;
@@ -528,6 +556,7 @@ impl Cluster {
                 let Some(open) = self.open(id) else { break };
                 let next = open.turn();
                 let worked = open.work();
+                self.check_turned(id);
                 if !worked && matches!(next, Next::At(_) | Next::Over) {
                     break;
                 }

@@ -133,13 +133,25 @@ impl Open {
         incarnation: u64,
         network: Box<dyn Network>,
     ) -> Result<Open, Error> {
+        Open::with(disk, clock, &settings.options(), settings.plants, incarnation, network)
+    }
+
+    /// The same with these options.
+    pub fn with(
+        disk: &MemoryDisk,
+        clock: &Arc<AtomicU64>,
+        options: &Options,
+        plants: Plants,
+        incarnation: u64,
+        network: Box<dyn Network>,
+    ) -> Result<Open, Error> {
         let queue = Queue::default();
         let helper = queue.clone();
         let Parts { shared, mut driver } = open_parts(
             Arc::new(disk.clone()),
             Clock::Manual(clock.clone()),
-            &settings.options(),
-            settings.plants,
+            options,
+            plants,
             incarnation,
             |_| Ok(Box::new(helper)),
         )?;

@@ -49,9 +49,16 @@ impl Driver {
             Control::ReadIndexAsync(number, deadline) => {
                 self.ask_engine(Asker::Callback(*number), *deadline, now);
             }
+            Control::Transfer { slot, to, deadline } => {
+                self.begin_transfer(slot, *to, *deadline, now);
+            }
+            Control::Change { slot, changes, deadline } => {
+                self.begin_change(slot, changes, *deadline, now);
+            }
             Control::Fail(cause) => return Err(Error::Bug(cause.clone())),
             Control::Stop(slot) => {
                 self.stopping = true;
+                self.end_asked(Status::Stopped);
                 if self.outstanding > 0 {
                     lock(&self.shared.controls).push(Control::Stop(slot.clone()));
                     return Ok(false);
@@ -145,7 +152,10 @@ impl Driver {
         self.outstanding -= std::mem::take(&mut *lock(&self.shared.done)).len();
         for control in controls {
             match control {
-                Control::Flush(slot) | Control::ReadIndex(slot, _) => {
+                Control::Flush(slot)
+                | Control::ReadIndex(slot, _)
+                | Control::Transfer { slot, .. }
+                | Control::Change { slot, .. } => {
                     slot.answer(Status::Failed, Index(0));
                 }
                 // Barriers for a callback ended with the log.

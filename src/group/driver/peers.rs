@@ -27,14 +27,16 @@ use crate::wire::Message;
 impl Driver {
     /// Whether there is anybody else in the group.
     pub(super) fn has_peers(&self) -> bool {
-        self.core.log().meta().members.members.len() > 1
+        self.core.log().meta().members.members.iter().any(|member| member.id != self.shared.node)
     }
 
     /// Steps what came from peers. False if the disk is full.
     pub(super) fn step_peers(&mut self, now: u64) -> Result<bool> {
+        self.idle(now);
         if self.came.is_empty() {
             self.came.extend(lock(&self.shared.peers).drain(..));
         }
+        let any = !self.came.is_empty();
         while let Some(came) = self.came.pop_front() {
             match came {
                 FromPeer::Message { from, message, raw } => {
@@ -42,9 +44,10 @@ impl Driver {
                         return Ok(false);
                     }
                 }
-                FromPeer::Met { id, end, priority: _ } => {
+                FromPeer::Met { id, end, priority } => {
                     self.hear_known(id);
                     self.core.met(id, end);
+                    self.note_priority(id, priority);
                 }
                 FromPeer::Unknown { id } => self.hear_unknown(id),
                 FromPeer::Lost { id } => self.core.lost(id),
@@ -53,6 +56,10 @@ impl Driver {
                     (answer.0)(bound);
                 }
             }
+        }
+        if any && now.saturating_sub(self.progress_at) >= self.tick_ns {
+            self.progress_at = now;
+            self.publish_progress();
         }
         Ok(true)
     }
@@ -148,23 +155,44 @@ impl Driver {
         Ok(())
     }
 
-    /// A tick of time, once however many were missed. False if the disk is full.
+    /// Tells the engine of the time that went while it had nothing to do. No more than that: a member
+    /// that was held up hears what came meanwhile before it misses its leader.
+    fn idle(&mut self, now: u64) {
+        if self.ticked == NEVER || self.core.state() == StateRole::Leader || self.is_removed() {
+            return;
+        }
+        let gone = now.saturating_sub(self.ticked) / self.tick_ns;
+        let idle = self.core.idle_ticks() as u64 - 1;
+        self.core.idled(gone.min(idle) as usize);
+        self.ticked =
+            if gone > idle { now - self.tick_ns } else { self.ticked + gone * self.tick_ns };
+    }
+
+    /// Tells the engine of the time that went, but not of what was missed. False if the disk is full.
     pub(super) fn tick(&mut self, now: u64) -> Result<bool> {
-        if !self.has_peers() {
-            self.next_tick = NEVER;
-        } else if self.next_tick == NEVER {
-            self.next_tick = now.saturating_add(self.tick_ns);
-        } else if now >= self.next_tick {
-            self.next_tick = now.saturating_add(self.tick_ns);
-            self.settle_round()?;
-            if !self.is_removed() {
-                self.core.tick();
+        if !self.has_peers() || self.is_removed() {
+            self.ticked = NEVER;
+        } else if self.ticked == NEVER {
+            self.ticked = now;
+        } else {
+            let due = self.core.idle_ticks() as u64;
+            if now.saturating_sub(self.ticked) / self.tick_ns >= due {
+                self.ticked = now;
+                self.settle_round()?;
+                for _ in 0..due {
+                    self.core.tick();
+                    self.notice_leadership();
+                }
+                self.prefer(now);
+                self.publish_progress();
             }
-            self.notice_leadership();
-            self.publish_progress();
         }
         self.ask_again(now);
-        self.write_outputs(now)
+        let written = self.write_outputs(now)?;
+        let idle = self.core.idle_ticks() as u64 * self.tick_ns;
+        self.next_tick =
+            if self.ticked == NEVER { NEVER } else { self.ticked.saturating_add(idle) };
+        Ok(written)
     }
 
     /// A leadership may be lost, and won again, within one turn: each step is looked at.
@@ -173,6 +201,7 @@ impl Driver {
         if self.leading != 0 && !leads {
             self.drop_leadership();
         }
+        self.watch_transfer();
     }
 
     /// What an output asks of the log before its entries are written.

@@ -78,7 +78,8 @@ impl Driver {
             .min(t.space_when_full())
             .min(t.retention_when_on())
             .min(self.next_tick)
-            .min(self.next_barrier()))
+            .min(self.next_barrier())
+            .min(self.next_asked()))
     }
 
     /// The same while a write waits for room: what frees some, and what is due to others.
@@ -88,7 +89,7 @@ impl Driver {
         }
         self.sync_timer(now);
         self.retention_timer(now);
-        self.timers.sync.min(self.timers.retention_when_on())
+        self.timers.sync.min(self.timers.retention_when_on()).min(self.next_asked())
     }
 
     fn sync_timer(&mut self, now: u64) {

@@ -14,6 +14,7 @@ impl Cluster {
     pub(super) fn check(&mut self) {
         for id in self.ids_of_members() {
             self.check_open(id);
+            self.check_members(id);
         }
         assert_eq!(self.closed.load(Ordering::Relaxed), 0, "an honest peer was refused");
     }
@@ -66,7 +67,8 @@ impl Cluster {
     /// Nothing that was agreed or acknowledged is missing anywhere; positions, terms and bytes are
     /// the same.
     pub(super) fn check_final(&mut self) {
-        for id in self.ids_of_members() {
+        let all = self.ids_of_members().into_iter().collect();
+        for id in self.membership.last().unwrap_or(all) {
             let open = self.open(id).unwrap();
             let begin = open.shared.state().begin.index.0 as usize;
             let records = open.read_all();

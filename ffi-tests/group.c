@@ -1,0 +1,313 @@
+/*
+ * Three members in one process, over TCP: they elect, replicate, answer reads on each, and fail over.
+ * Positions, terms and bytes are the same on all; hooks run on the leader only; each append ends; a
+ * member that was away catches up; one that lost its disk is not let in (P11, scenario 6). Where the
+ * library listens is a decision: an address that is open to the network is refused with the option's
+ * name.
+ */
+#include "check.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MEMBERS = 3, BODY_MAX = 3000 };
+
+static const char *directory;
+static int ports[MEMBERS + 1];
+
+/* What one member told, in one life. */
+struct told {
+    int hooks, ends, bad, roles, members_events, failed;
+    uint64_t term;
+};
+static struct told told[MEMBERS + 1];
+
+static int free_port(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)&at, &len) == 0);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+static void on_event(void *user_data, uint32_t what, const dl_state *now) {
+    struct told *t = user_data;
+    CHECK(now->term >= t->term);
+    t->term = now->term;
+    CHECK(now->begin.index <= now->committed.index && now->committed.index <= now->end.index);
+    if (what & DL_EVENT_ROLE)
+        __atomic_add_fetch(&t->roles, 1, __ATOMIC_SEQ_CST);
+    if (what & DL_EVENT_MEMBERS)
+        __atomic_add_fetch(&t->members_events, 1, __ATOMIC_SEQ_CST);
+    if (what & DL_EVENT_FAILED)
+        __atomic_add_fetch(&t->failed, 1, __ATOMIC_SEQ_CST);
+}
+
+static dl_status hook(void *user_data, const dl_entry *entry, uint8_t *body) {
+    struct told *t = user_data;
+    if (entry->body_len >= 8)
+        memcpy(body, &entry->index, 8);
+    __atomic_add_fetch(&t->hooks, 1, __ATOMIC_SEQ_CST);
+    return DL_OK;
+}
+
+static void on_append(void *user_data, const dl_completion *c) {
+    struct told *t = user_data;
+    if (c->status != DL_OK)
+        __atomic_add_fetch(&t->bad, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&t->ends, 1, __ATOMIC_SEQ_CST);
+}
+
+static dl_config *config(int id, const char *name) {
+    char text[512];
+    dl_config *cfg = small_config(directory, name);
+    snprintf(text, sizeof(text), "%d", id);
+    set(cfg, DL_OPT_NODE_ID, text);
+    snprintf(text, sizeof(text), "1@127.0.0.1:%d,2@127.0.0.1:%d,3@127.0.0.1:%d", ports[1], ports[2],
+             ports[3]);
+    set(cfg, DL_OPT_MEMBERS, text);
+    set(cfg, DL_OPT_ELECTION, "400ms");
+    set(cfg, DL_OPT_HEARTBEAT, "50ms");
+    set(cfg, DL_OPT_SEGMENT_BYTES, "64KiB");
+    set(cfg, "index.segment.bytes", "64KiB");
+    return cfg;
+}
+
+static dl_log *start(int id, const char *name) {
+    dl_error err;
+    dl_config *cfg = config(id, name);
+    dl_log *log = open_log(cfg);
+    dl_config_free(cfg);
+    memset(&told[id], 0, sizeof(told[id]));
+    IS(DL_OK, dl_on_event(log, on_event, &told[id], NULL));
+    IS(DL_OK, dl_register_append_hook(log, hook, &told[id], NULL, NULL));
+    dl_status status = dl_start(log, &err);
+    if (status != DL_OK)
+        fprintf(stderr, "dl_start of member %d: %s\n", id, err.message);
+    CHECK(status == DL_OK);
+    return log;
+}
+
+/* The leader among those that are open; 0 if there is none that is ready. */
+static int leader_of(dl_log **log) {
+    for (int id = 1; id <= MEMBERS; id++)
+        if (log[id] != NULL && is_leader(log[id]))
+            return id;
+    return 0;
+}
+
+static int wait_for_leader(dl_log **log) {
+    AWAIT(leader_of(log) != 0);
+    return leader_of(log);
+}
+
+static void append_many(dl_log *log, struct told *t, int many, uint64_t *seed) {
+    static uint8_t body[BODY_MAX];
+    int before = __atomic_load_n(&t->ends, __ATOMIC_SEQ_CST);
+    for (int n = 0; n < many; n++) {
+        size_t len = fill_body(random_of(seed), 0, BODY_MAX, body);
+        IS_SOON(DL_OK, dl_append_async(log, body, len, NULL, NULL, on_append, t));
+    }
+    UNTIL(t->ends, before + many);
+    CHECK(t->bad == 0);
+}
+
+static void all_committed(dl_log **log, uint64_t index) {
+    for (int id = 1; id <= MEMBERS; id++)
+        AWAIT(log[id] == NULL || state_of(log[id]).committed.index >= index);
+}
+
+/* Entries and bytes are the same on all members that are open. */
+static void all_equal(dl_log **log, uint64_t index) {
+    dl_read_opts opts = DL_READ_OPTS_INIT;
+    opts.flags = DL_READ_VERIFY;
+    for (uint64_t at = 0; at < index; at++) {
+        dl_view first = {0};
+        for (int id = 1; id <= MEMBERS; id++) {
+            dl_view view = {0};
+            if (log[id] == NULL)
+                continue;
+            IS(DL_OK, dl_read(log[id], at, &opts, &view));
+            CHECK(view.count == 1);
+            if (first.entries == NULL) {
+                first = view;
+                continue;
+            }
+            const dl_entry *a = first.entries, *b = view.entries;
+            CHECK(a->index == b->index && a->term == b->term && a->pos == b->pos);
+            CHECK(first.len == view.len && memcmp(first.data, view.data, view.len) == 0);
+            if (a->body_len >= 8)
+                CHECK(memcmp(b->body, &at, 8) == 0);
+            dl_view_release(&view);
+        }
+        dl_view_release(&first);
+    }
+}
+
+static void on_member(void *user_data, const dl_member *m) {
+    int *seen = user_data;
+    CHECK(m->voter == 1 && m->node_id >= 1 && m->node_id <= MEMBERS);
+    CHECK(strncmp(m->address, "127.0.0.1:", 10) == 0);
+    seen[0]++;
+    seen[m->node_id] = (int)m->match_index;
+    CHECK(m->contact_ms < 20000);
+}
+
+struct fault {
+    const char *label;
+    double count;
+};
+
+static void on_metric(void *user_data, const dl_metric *m) {
+    struct fault *f = user_data;
+    if (strcmp(m->name, "connection_faults_total") == 0 && strcmp(m->label, f->label) == 0)
+        f->count = m->value;
+}
+
+static double faults(dl_log *log, const char *label) {
+    struct fault f = {label, -1};
+    IS(DL_OK, dl_metrics(log, on_metric, &f));
+    CHECK(f.count >= 0);
+    return f.count;
+}
+
+static void on_index(void *user_data, dl_status status, uint64_t index) {
+    CHECK(status == DL_OK);
+    __atomic_store_n((int *)user_data, (int)index, __ATOMIC_SEQ_CST);
+}
+
+static void followers_refuse(dl_log **log, int leader) {
+    dl_append_opts opts = DL_APPEND_OPTS_INIT;
+    opts.expected_term = state_of(log[leader]).term + 1;
+    IS(DL_E_TERM_CHANGED, dl_append(log[leader], "x", 1, &opts, NULL));
+    for (int id = 1; id <= MEMBERS; id++) {
+        if (id == leader)
+            continue;
+        AWAIT(state_of(log[id]).leader_id == (uint64_t)leader);
+        CHECK(state_of(log[id]).role == DL_ROLE_FOLLOWER);
+        IS(DL_E_NOT_LEADER, dl_append(log[id], "x", 1, NULL, NULL));
+        IS(DL_E_NOT_LEADER, dl_append_async(log[id], "x", 1, NULL, NULL, on_append, &told[id]));
+        CHECK(told[id].hooks == 0 && told[id].ends == 0);
+    }
+}
+
+static void reads_are_current(dl_log **log, int leader) {
+    for (int id = 1; id <= MEMBERS; id++) {
+        uint64_t index = 0, end = state_of(log[leader]).committed.index;
+        int async = -1;
+        IS(DL_OK, dl_read_index(log[id], 10000, &index));
+        CHECK(index >= end && state_of(log[id]).committed.index >= index);
+        IS(DL_OK, dl_read_index_async(log[id], 10000, on_index, &async));
+        AWAIT(__atomic_load_n(&async, __ATOMIC_SEQ_CST) >= (int)end);
+    }
+}
+
+static void the_group(void) {
+    dl_log *log[MEMBERS + 1] = {NULL};
+    uint64_t seed = 7;
+    for (int id = 1; id <= MEMBERS; id++)
+        log[id] = start(id, id == 1 ? "one" : id == 2 ? "two" : "three");
+    int leader = wait_for_leader(log);
+    append_many(log[leader], &told[leader], 300, &seed);
+    IS(DL_OK, dl_append(log[leader], "waited for", 10, NULL, NULL));
+    all_committed(log, 301);
+    all_equal(log, 301);
+    CHECK(told[leader].hooks == 301);
+    followers_refuse(log, leader);
+    reads_are_current(log, leader);
+    int seen[MEMBERS + 1] = {0};
+    AWAIT((memset(seen, 0, sizeof(seen)), dl_members(log[leader], on_member, seen)) == DL_OK &&
+          seen[0] == 3 && seen[1] == 301 && seen[2] == 301 && seen[3] == 301);
+
+    /* The leader goes; what it had in flight has ended when dl_stop returns. */
+    int old = leader;
+    dl_entry entry;
+    for (int n = 0; n < 100; n++)
+        IS_SOON(DL_OK, dl_append_async(log[old], "in flight", 9, NULL, NULL, on_append, &told[old]));
+    int ends = 300 + 100;
+    IS(DL_OK, dl_stop(log[old], 20000));
+    CHECK(told[old].ends == ends && told[old].bad == 0);
+    dl_close(log[old]);
+    log[old] = NULL;
+    leader = wait_for_leader(log);
+    CHECK(leader != old);
+    IS(DL_OK, dl_append(log[leader], "after it", 8, NULL, &entry));
+    CHECK(entry.index == 401);
+    append_many(log[leader], &told[leader], 200, &seed);
+
+    /* It comes back and catches up. */
+    log[old] = start(old, old == 1 ? "one" : old == 2 ? "two" : "three");
+    all_committed(log, 602);
+    all_equal(log, 602);
+    reads_are_current(log, leader_of(log));
+
+    /* One loses its disk: under its old id it is not let in, the others go on. */
+    leader = wait_for_leader(log);
+    int lost = leader == 3 ? 2 : 3;
+    IS(DL_OK, dl_stop(log[lost], 20000));
+    dl_close(log[lost]);
+    log[lost] = start(lost, "empty");
+    AWAIT(faults(log[leader], "kind=\"refused.old_incarnation\"") > 0);
+    AWAIT(faults(log[lost], "kind=\"refused_by.old_incarnation\"") > 0);
+    append_many(log[leader], &told[leader], 50, &seed);
+    CHECK(state_of(log[lost]).leader_id == 0 && state_of(log[lost]).end.index == 0);
+    uint64_t index;
+    IS(DL_E_TIMED_OUT, dl_read_index(log[lost], 300, &index));
+
+    for (int id = 1; id <= MEMBERS; id++) {
+        IS(DL_OK, dl_stop(log[id], 20000));
+        CHECK(told[id].failed == 0 && told[id].roles > 0 && told[id].members_events > 0);
+        dl_close(log[id]);
+    }
+}
+
+/* Without TLS, listening at an open address is a decision; a port that is taken is an error, after which
+ * the log can be started elsewhere. */
+static void where_it_listens(void) {
+    char address[64];
+    dl_error err;
+    dl_config *cfg = config(1, "open");
+    snprintf(address, sizeof(address), "0.0.0.0:%d", ports[1]);
+    set(cfg, DL_OPT_LISTEN, address);
+    dl_log *log = open_log(cfg);
+    IS(DL_E_CONFIG, dl_start(log, &err));
+    CHECK(strstr(err.message, "insecure.listen") != NULL);
+    CHECK(strstr(err.message, address) != NULL);
+    dl_close(log);
+    set(cfg, DL_OPT_INSECURE, "yes");
+    log = open_log(cfg);
+    IS(DL_OK, dl_start(log, &err));
+
+    dl_config *other = config(2, "taken");
+    set(other, DL_OPT_INSECURE, "yes");
+    set(other, DL_OPT_LISTEN, address);
+    set(other, DL_OPT_GROUP, "other");
+    dl_log *shares = open_log(other); /* another group may share the address */
+    IS(DL_OK, dl_start(shares, &err));
+    dl_close(shares);
+    snprintf(address, sizeof(address), "127.0.0.1:%d", ports[1]);
+    set(other, DL_OPT_LISTEN, address);
+    dl_log *taken = open_log(other);
+    IS(DL_E_IO, dl_start(taken, &err));
+    CHECK(strstr(err.message, address) != NULL && err.sys_errno != 0);
+    dl_close(log);
+    IS(DL_OK, dl_start(taken, &err));
+    dl_close(taken);
+    dl_config_free(other);
+    dl_config_free(cfg);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    directory = argv[1];
+    for (int id = 1; id <= MEMBERS; id++)
+        ports[id] = free_port();
+    where_it_listens();
+    the_group();
+    return 0;
+}
