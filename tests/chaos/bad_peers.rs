@@ -10,6 +10,7 @@ use std::time::Duration;
 use dledger::wire::hello::PREFIX;
 use dledger::wire::{Hello, Kind};
 
+use crate::alone;
 use crate::checker::check;
 use crate::clients::Clients;
 use crate::cluster::Cluster;
@@ -17,6 +18,7 @@ use crate::cluster::Cluster;
 /// Each kind of stranger comes to each member while appends commit.
 #[test]
 fn strangers_cost_nothing() {
+    let _alone = alone();
     let cluster = Arc::new(Cluster::new(3, &[]));
     let hello = hello_of_the_first(&cluster);
     cluster.heal();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::alone;
 use crate::checker::check;
 use crate::clients::Clients;
 use crate::cluster::{Cluster, ELECTION};
@@ -15,6 +16,7 @@ use crate::proxy::Mode;
 /// is a leader soon.
 #[test]
 fn short() {
+    let _alone = alone();
     let time = Duration::from_secs(number("CHAOS_SECONDS", 40));
     let seed = number("CHAOS_SEED", fastrand::u64(..));
     println!("CHAOS_SEED={seed}");
@@ -68,7 +70,7 @@ fn short() {
 type Fault = fn(&Cluster, &mut fastrand::Rng) -> String;
 
 /// Each comes in turn.
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 12] = [
     kill_the_leader,
     one_way_cut,
     pause_the_leader,
@@ -77,6 +79,7 @@ const FAULTS: [Fault; 11] = [
     kill_two,
     stall_a_link,
     pause_one,
+    hand_over,
     delay_all,
     kill_all,
     cut_the_leaders_ears,
@@ -121,6 +124,13 @@ fn isolate_the_leader(cluster: &Cluster, _: &mut fastrand::Rng) -> String {
     let leader = cluster.wait_leader().leader;
     cluster.isolate(leader, Mode::Cut);
     format!("cut off the leader, {leader}")
+}
+
+/// No fault, but a leadership that ends in the middle of appends.
+fn hand_over(cluster: &Cluster, _: &mut fastrand::Rng) -> String {
+    let leader = cluster.wait_leader().leader;
+    let answer = cluster.member(leader).call("transfer 0 3000");
+    format!("{leader} handed over: {}", answer.status)
 }
 
 /// It is heard, and hears nobody.

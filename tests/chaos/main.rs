@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used)] // a test
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod bad_peers;
 mod checker;
 mod clients;
@@ -22,4 +24,10 @@ mod scenarios;
 /// A number from the environment.
 fn number(name: &str, preset: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(preset)
+}
+
+/// One group at a time: each takes all that the machine has.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
 //! One thing at a time.
 
+use crate::alone;
 use crate::checker::{Append, Outcome, check};
 use crate::clients::outcome;
 use crate::cluster::{Cluster, free_address};
@@ -10,6 +11,7 @@ use crate::proxy::Mode;
 /// these appends is in the log twice, or without having been promised that it may be.
 #[test]
 fn a_deposed_leaders_appends_end() {
+    let _alone = alone();
     let cluster = Cluster::started(3, &["append.timeout=20s"]);
     let (mut appends, mut lost) = (Vec::new(), 0);
     for round in 0..10 {
@@ -57,6 +59,7 @@ fn a_deposed_leaders_appends_end() {
 /// Scenario 27: a leader that was stopped and goes on does not read what is old.
 #[test]
 fn a_leader_that_was_paused_reads_nothing_stale() {
+    let _alone = alone();
     let cluster = Cluster::started(3, &[]);
     for round in 0..3 {
         let old = cluster.wait_leader();
@@ -82,7 +85,9 @@ fn a_leader_that_was_paused_reads_nothing_stale() {
 /// catches up when it goes on; so does one that was killed.
 #[test]
 fn a_member_that_was_away_catches_up() {
-    let cluster = Cluster::started(3, &["segment.bytes=4MiB"]);
+    let _alone = alone();
+    let cluster =
+        Cluster::started(3, &["segment.bytes=4MiB", "append.timeout=60s", "election.timeout=3s"]);
     let leader = cluster.wait_leader().leader;
     let followers: Vec<u64> = cluster.ids().filter(|id| *id != leader).collect();
     let before = cluster.member(leader).memory_kib("RssAnon");
@@ -102,6 +107,7 @@ fn a_member_that_was_away_catches_up() {
 /// A group whose members all moved finds itself at the addresses that it is given.
 #[test]
 fn a_group_moves_to_other_addresses() {
+    let _alone = alone();
     let cluster = Cluster::started(3, &[]);
     fill(&cluster, 1000, 100);
     cluster.settle();
@@ -121,6 +127,7 @@ fn a_group_moves_to_other_addresses() {
 /// 64 groups in three processes, at one address each: every group elects, commits and replicates.
 #[test]
 fn many_groups_share_three_processes() {
+    let _alone = alone();
     let small = ["groups=64", "segment.bytes=64KiB", "index.segment.bytes=16KiB"];
     // Slower elections: 192 members share what cores there are.
     let slow = ["election.timeout=3s", "heartbeat.interval=500ms"];
