@@ -10,7 +10,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
-use std::{env, os, thread};
+use std::{env, thread};
+
+#[path = "support/compiled.rs"]
+mod compiled;
+
+use compiled::{C, compile, library, sanitizer};
 
 /// Functions, constants, sizes and offsets are those of the contract, in both C standards.
 #[test]
@@ -122,11 +127,30 @@ fn cpp_api() {
     program("cpp_api.cpp", CPP);
 }
 
+/// The example of a group of one: every line of a file, by index and by position, also reopened.
+#[test]
+fn quickstart() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = sample();
+    example("quickstart.c", &[&file, &directory.path().join("log")]);
+}
+
+/// The example of a group: three processes, the leader killed between the lines, equal logs.
+#[test]
+fn cluster() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, member) = (sample(), compile("examples/c/member.c", C));
+    // Twice in one directory, as who plays with it does.
+    for _ in 0..2 {
+        example("cluster.c", &[&file, &directory.path().join("data"), &member]);
+    }
+}
+
 /// A green run under a sanitizer means something only if the sanitizer is there.
 #[test]
 fn sanitizer_is_linked() {
     if sanitizer().is_some() {
-        let (status, _) = run(&compile("asan.c", C));
+        let (status, _) = run(&compile("ffi-tests/asan.c", C));
         assert!(!status.success(), "an overflow went unseen");
     }
 }
@@ -149,7 +173,6 @@ fn soname_and_nodelete() {
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
 }
 
-const C: &[&str] = &["-std=gnu11", "-pthread"];
 /// With a function of libc in the program's own hands.
 const FAULTY: &[&str] = &["-std=gnu11", "-pthread", "-rdynamic"];
 const CPP: &[&str] = &["-std=c++11", "-pthread"];
@@ -165,7 +188,7 @@ fn program(source: &str, flags: &[&str]) {
 /// The same, with variables in its environment.
 fn program_with(source: &str, flags: &[&str], environment: &[(&str, String)]) {
     let directory = tempfile::tempdir().unwrap();
-    let (status, text) = run_in(directory.path(), &compile(source, flags), environment);
+    let (status, text) = run_in(directory.path(), &ffi_test(source, flags), environment);
     println!("{text}");
     assert!(status.success(), "{source} {flags:?}: {status}\n{text}");
 }
@@ -177,7 +200,7 @@ fn or_preset(variable: &'static str, preset: &str) -> (&'static str, String) {
 
 /// A program on a file system of its own; skipped where mounting is refused.
 fn on_a_small_disk(source: &str, mount: &[&str]) {
-    let program = compile(source, C);
+    let program = ffi_test(source, C);
     let directory = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount").args(mount).arg(directory.path()).output();
     match mounted {
@@ -204,24 +227,22 @@ impl Drop for Mounted<'_> {
     }
 }
 
-fn compile(source: &str, flags: &[&str]) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let libraries = libraries();
-    let program = libraries.join(format!("{source}{}", flags.concat()));
-    let variable = if source.ends_with(".cpp") { ("CXX", "c++") } else { ("CC", "cc") };
-    let compiler = env::var(variable.0).unwrap_or_else(|_| variable.1.into());
-    let mut command = Command::new(&compiler);
-    command.args(["-Wall", "-Wextra", "-Werror", "-g", "-O1"]).args(flags);
-    if let Some(kind) = sanitizer() {
-        command.args([&format!("-fsanitize={kind}"), "-fno-omit-frame-pointer"]);
-    }
-    command.arg("-I").arg(root.join("include")).arg(root.join("ffi-tests").join(source));
-    command.arg("-L").arg(&libraries).arg("-ldledger");
-    command.arg(format!("-Wl,-rpath,{}", libraries.display())).arg("-o").arg(&program);
-    let answer = command.output().unwrap_or_else(|error| panic!("{compiler}: {error}"));
-    let text = String::from_utf8_lossy(&answer.stderr);
-    assert!(answer.status.success(), "{command:?}:\n{text}");
-    program
+/// The file whose lines go through the examples.
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("include/dledger.h")
+}
+
+/// Compiles an example as its makefile does and runs it, which must answer 0.
+fn example(source: &str, arguments: &[&Path]) {
+    let program = compile(&format!("examples/c/{source}"), &["-std=c11", "-pthread"]);
+    let (status, text) = run_with(&program, arguments, &[]);
+    println!("{text}");
+    assert!(status.success(), "{source}: {status}\n{text}");
+    assert!(text.ends_with("All checks passed.\n"), "{text}");
+}
+
+fn ffi_test(source: &str, flags: &[&str]) -> PathBuf {
+    compile(&format!("ffi-tests/{source}"), flags)
 }
 
 /// Its status and all that it wrote.
@@ -235,12 +256,20 @@ fn run_in(
     program: &Path,
     environment: &[(&str, String)],
 ) -> (ExitStatus, String) {
+    run_with(program, &[directory], environment)
+}
+
+fn run_with(
+    program: &Path,
+    arguments: &[&Path],
+    environment: &[(&str, String)],
+) -> (ExitStatus, String) {
     // Not in its directory, which may get full.
     let own = tempfile::tempdir().unwrap();
     let written = own.path().join("output");
     let file = File::create(&written).unwrap();
     let child = Command::new(program)
-        .arg(directory)
+        .args(arguments)
         .env("ASAN_OPTIONS", "detect_leaks=1")
         .envs(environment.iter().map(|(key, value)| (key, value)))
         .stdout(file.try_clone().unwrap())
@@ -265,34 +294,9 @@ fn wait(mut child: Child) -> ExitStatus {
     }
 }
 
-/// A directory with the library under the names that the linker and the loader look for.
-fn libraries() -> PathBuf {
-    let own = thread::current().name().unwrap_or("test").replace(':', "-");
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("c-{own}"));
-    fs::create_dir_all(&directory).unwrap();
-    for name in ["libdledger.so", "libdledger.so.0"] {
-        let link = directory.join(name);
-        let _ = fs::remove_file(&link);
-        os::unix::fs::symlink(library(), link).unwrap();
-    }
-    directory
-}
-
-/// What cargo built for this test: beside its executable.
-fn library() -> PathBuf {
-    let executable = env::current_exe().unwrap();
-    let beside = executable.parent().unwrap();
-    let found = [beside, beside.parent().unwrap()].map(|dir| dir.join("libdledger.so"));
-    found.into_iter().find(|path| path.exists()).expect("cargo builds the shared library")
-}
-
 fn output(command: &str, flags: &[&str]) -> String {
     let answer = Command::new(command).args(flags).arg(library()).output();
     let answer = answer.unwrap_or_else(|error| panic!("{command}: {error}"));
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     String::from_utf8(answer.stdout).unwrap()
-}
-
-fn sanitizer() -> Option<String> {
-    env::var("DLEDGER_SANITIZE").ok().filter(|kind| !kind.is_empty())
 }
