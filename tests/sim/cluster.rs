@@ -270,7 +270,7 @@ impl Cluster {
         let Some(open) = self.open(id) else { return };
         let next = open.turn();
         self.note(("turn", id, next));
-        self.check_turned(id);
+        self.check_turned(id, next);
         self.take_sent();
     }
 
@@ -557,7 +557,7 @@ impl Cluster {
                 let Some(open) = self.open(id) else { break };
                 let next = open.turn();
                 let worked = open.work();
-                self.check_turned(id);
+                self.check_turned(id, next);
                 if !worked && matches!(next, Next::At(_) | Next::Over) {
                     break;
                 }
