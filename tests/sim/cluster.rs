@@ -277,7 +277,7 @@ impl Cluster {
         let Some(open) = self.open(id) else { return };
         let next = open.turn();
         self.note(("turn", id, next));
-        self.check_turned(id);
+        self.check_turned(id, next);
         self.take_sent();
     }
 
@@ -581,7 +581,7 @@ impl Cluster {
                 let Some(open) = self.open(id) else { break };
                 let next = open.turn();
                 let worked = !idle && open.work();
-                self.check_turned(id);
+                self.check_turned(id, next);
                 if !worked && matches!(next, Next::At(_) | Next::Over) {
                     break;
                 }

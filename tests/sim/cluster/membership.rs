@@ -202,15 +202,17 @@ impl Cluster {
 
     /// After each turn of a member: what its time is over for has been answered, and appends are
     /// refused exactly as long as a transfer of this leadership is under way.
-    pub(super) fn check_turned(&mut self, id: u64) {
+    pub(super) fn check_turned(&mut self, id: u64, next: Next) {
         let now = self.clock.load(Ordering::Relaxed);
         let Some(open) = self.open(id) else { return };
+        // A turn that fails answers in the next one, which comes at once.
+        let fails = next == Next::Now && open.shared.failure().is_some();
         let refuses = open.shared.transferring.load(Ordering::SeqCst);
         assert_eq!(refuses, open.driver.hands_over(), "member {id} refuses appends for nothing");
         let mut ended = Vec::new();
         self.membership.asked.retain(|asked| {
             let answer = asked.slot.look(Duration::ZERO);
-            let late = asked.member == id && asked.deadline <= now;
+            let late = asked.member == id && asked.deadline <= now && !fails;
             assert!(answer.is_some() || !late, "{} of member {id} was not answered", asked.what);
             ended.extend(answer.map(|(status, _)| format!("{} {status:?}", asked.what)));
             answer.is_none()
