@@ -222,6 +222,7 @@ impl Cluster {
             993..995 => self.fail_a_sync(id),
             995..997 => self.fail_at_a_write(id),
             997 if self.faults.u8(..) < 60 => self.wipe(id),
+            998 => self.fall_behind(id),
             _ => self.lose(),
         }
     }
@@ -487,6 +488,28 @@ impl Cluster {
         if self.open(id).is_some() {
             self.members[&id].disk.fail_sync(n);
         }
+    }
+
+    /// A member is away while the others purge what it lacks. When it is reset it may die of it.
+    fn fall_behind(&mut self, id: u64) {
+        let others: Vec<u64> = self.ids_of_members().into_iter().filter(|o| *o != id).collect();
+        self.cut = others.iter().flat_map(|other| [(id, *other), (*other, id)]).collect();
+        for _ in 0..60 {
+            self.round(20);
+            if let Some(leader) = self.ready_leader() {
+                (0..8).for_each(|_| self.append(leader));
+            }
+        }
+        for other in others {
+            let committed = self.open(other).map(|open| open.shared.committed());
+            if let Some(committed) = committed {
+                self.open(other).unwrap().shared.ask(Control::DeletePrefix(committed));
+            }
+        }
+        self.round(20);
+        self.mend();
+        self.fail_at_a_write(id);
+        (0..20).for_each(|_| self.round(20));
     }
 
     /// At some later write the process is gone, or the power, as the next step says that it dies.

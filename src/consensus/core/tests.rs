@@ -30,6 +30,8 @@ pub(in crate::consensus) struct Peer {
     pub reads: Vec<(u64, RaftIndex)>,
     pub resets: usize,
     pub cuts: usize,
+    /// What is written is sent, and never synced.
+    unsynced: bool,
     disk: MemoryDisk,
 }
 
@@ -71,13 +73,19 @@ impl Peer {
 
     fn on(disk: MemoryDisk, id: u64, members: MemberSet) -> Peer {
         let core = Core::new(log(&disk, id, members), pace(id)).unwrap();
-        Peer { core, reads: Vec::new(), resets: 0, cuts: 0, disk }
+        Peer { core, reads: Vec::new(), resets: 0, cuts: 0, unsynced: false, disk }
     }
 
     pub fn reopened(self) -> Peer {
         let (id, members) = (self.id(), self.core.log().meta().members.clone());
         drop(self.core);
         Peer::on(self.disk.restart(), id, members)
+    }
+
+    /// Opened again, without what was not synced.
+    fn without_power(self) -> Peer {
+        let (id, members) = (self.id(), self.core.log().meta().members.clone());
+        Peer::on(self.disk.crash(&mut |n| 1 % n.max(1)), id, members)
     }
 
     fn id(&self) -> u64 {
@@ -120,6 +128,9 @@ impl Peer {
             for (raft_index, content) in changes {
                 let members = self.core.change(raft_index, &content).unwrap();
                 self.core.log_mut().set_members(members).unwrap();
+            }
+            if self.unsynced {
+                continue;
             }
             self.core.log_mut().sync().unwrap();
             self.core.log_mut().allocate_now(1_000_000).unwrap();
@@ -369,6 +380,34 @@ fn members_come_and_go() {
     assert!(!all.change(1, &[(Op::Remove, 1)]), "nobody would vote");
     assert_eq!(all.peer(1).core.log().meta().members.voters, [1]);
     assert_eq!(all.peer(1).core.committed(), all.peer(1).core.last());
+}
+
+/// Review case 2. A sole voter with a learner appends, loses its power before the sync, and appends
+/// anew: no term is used twice, and what only the learner has of the life before goes.
+#[test]
+fn case_02_a_sole_voter_with_a_learner() {
+    let mut all = Cluster::new(&[1, 2], &[1]);
+    all.elect(1);
+    assert!(all.change(1, &[(Op::Learner, 2)]));
+    let mut terms = vec![all.peer(1).core.term()];
+    for n in 1..=6 {
+        all.append(1, &[n; 200]);
+        all.assert_same();
+        let agreed = all.peer(1).core.committed();
+        all.peer(1).unsynced = true;
+        all.append(1, &[n + 100; 200]);
+        assert_eq!(all.peer(2).core.last(), agreed + 1, "it came before the sync");
+        assert_eq!(all.peer(1).core.committed(), agreed);
+        let voter = all.peers.remove(0).without_power();
+        assert_eq!(voter.core.last(), agreed, "it is lost");
+        all.peers.insert(0, voter);
+        all.elect(1);
+        all.peer(1).core.met(2, agreed + 1);
+        terms.push(all.peer(1).core.term());
+        all.assert_same();
+        assert_eq!(all.peer(2).cuts, n as usize);
+    }
+    assert!(terms.is_sorted_by(|a, b| a < b), "{terms:?}");
 }
 
 /// The leadership is handed over; what is proposed meanwhile is dropped.
