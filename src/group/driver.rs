@@ -195,8 +195,9 @@ impl Driver {
         let members = self.core.log().meta().members.clone();
         self.network.members(&members);
         self.publish_progress();
-        let sole = members.voters == [self.shared.node] && members.voters_outgoing.is_empty();
-        if sole && let Err(error) = self.core.campaign() {
+        if self.is_sole_voter()
+            && let Err(error) = self.core.campaign()
+        {
             self.fail(&error);
         }
     }

@@ -621,6 +621,7 @@ fn clusters() {
     let first = number("SIM_FIRST", 0);
     let steps = number("SIM_STEPS", 1_500);
     for seed in first..first + number("CLUSTER_SEEDS", 40) {
+        let _seed = crate::Seed(seed);
         let digest = Cluster::new(seed, Plants::NONE).run(steps);
         assert_eq!(digest, Cluster::new(seed, Plants::NONE).run(steps), "seed {seed} differs");
     }

@@ -30,6 +30,12 @@ impl Driver {
         self.core.log().meta().members.members.iter().any(|member| member.id != self.shared.node)
     }
 
+    /// Whether this member decides alone.
+    pub(super) fn is_sole_voter(&self) -> bool {
+        let members = &self.core.log().meta().members;
+        members.voters == [self.shared.node] && members.voters_outgoing.is_empty()
+    }
+
     /// Steps what came from peers. False if the disk is full.
     pub(super) fn step_peers(&mut self, now: u64) -> Result<bool> {
         self.idle(now);
@@ -170,6 +176,11 @@ impl Driver {
 
     /// Tells the engine of the time that went, but not of what was missed. False if the disk is full.
     pub(super) fn tick(&mut self, now: u64) -> Result<bool> {
+        if self.is_sole_voter() && self.core.state() != StateRole::Leader {
+            // Nobody else could: the others went while they led.
+            self.settle_round()?;
+            self.core.campaign()?;
+        }
         if !self.has_peers() || self.is_removed() {
             self.ticked = NEVER;
         } else if self.ticked == NEVER {

@@ -105,3 +105,36 @@ fn case_16_a_change_with_another_pending() {
     cluster.all_members_come_to(last);
     cluster.check_final();
 }
+
+/// Review case 7. Who is removed may be who leads when that is agreed: it steps down, and the member
+/// that is left alone leads, though nobody is there to be missed.
+#[test]
+fn case_7_the_last_one_leads() {
+    let mut led = 0;
+    for seed in 0..12 {
+        let mut cluster = Cluster::three(seed, "commit");
+        cluster.append_at_last();
+        let stays = cluster.leader();
+        let (goes, third) = (stays % 3 + 1, (stays + 1) % 3 + 1);
+        let slot = cluster.ask_change(stays, &[(MemberOp::Remove, third)], 5_000).unwrap();
+        assert_eq!(cluster.answered(&slot), Status::Ok);
+        cluster.cut.insert((goes, stays));
+        cluster.ask_change(stays, &[(MemberOp::Remove, goes)], 5_000).unwrap();
+        cluster.round(1);
+        cluster.round(1);
+        cluster.cut.insert((stays, goes));
+        let alone = |c: &Cluster| (c.leading().is_empty()).then_some(());
+        cluster.until(5_000, alone).expect("without the other it does not lead");
+        cluster.cut.clear();
+        let leads = |c: &Cluster| {
+            let set = c.members[&stays].open.as_ref()?.shared.members();
+            (c.ready_leader() == Some(stays) && set.voters == [stays]).then_some(())
+        };
+        cluster.until(10_000, leads).expect("the one that is left leads");
+        led += usize::from(cluster.leaders.values().any(|leader| *leader == goes));
+        let last = cluster.append_at_last();
+        cluster.all_members_come_to(last);
+        cluster.check_final();
+    }
+    assert!(led > 0, "it was never led by the one that goes");
+}

@@ -138,7 +138,7 @@ impl Cluster {
         self.ask_change(of, &asked, wait);
     }
 
-    fn leading(&self) -> Vec<u64> {
+    pub(super) fn leading(&self) -> Vec<u64> {
         let leads = |m: &Member| m.open.as_ref().is_some_and(|o| o.shared.state().ready);
         self.members.iter().filter(|(_, m)| leads(m)).map(|(id, _)| *id).collect()
     }
