@@ -239,6 +239,7 @@ impl Live {
     ) -> (Message, Vec<u8>) {
         let log = self.core.log();
         let mut at = log.anchor(prev).unwrap_or(Anchor { raft_index: prev, ..log.end() });
+        at.raft_index = RaftIndex(at.raft_index.0.min(1 << 60));
         let (prev_term, prev_chain) = (at.term, at.chain);
         let mut entries = Vec::new();
         for _ in 0..bytes.number() % 6 {
