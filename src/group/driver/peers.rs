@@ -255,6 +255,7 @@ impl Driver {
             let before = self.matches();
             let members = self.core.change(*raft_index, content)?;
             self.take_leave(&before, &members);
+            self.note_agreed(content, &members);
             info!("members from Raft entry {raft_index} on: {:?}", members.voters);
             self.core.log_mut().set_members(members.clone())?;
             self.set_members(members);
