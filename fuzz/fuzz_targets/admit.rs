@@ -1,4 +1,4 @@
-//! A live member of three, and peers that say anything: it never panics, what is agreed never
+//! A live member of three, or one that waits to be added, and peers that say anything: it never panics, what is agreed never
 //! falls and never changes. Appends bring batches that are sealed as a leader would, and spoiled
 //! ones.
 #![no_main]
@@ -23,7 +23,8 @@ const SEGMENT: u64 = 4096;
 
 fuzz_target!(|data: &[u8]| {
     let mut bytes = Bytes(data);
-    let mut live = Live::new();
+    // One of the founders, or one that was born to be added.
+    let mut live = Live::new(if bytes.flag() { &[1, 2, 3] } else { &[2, 3] });
     for _ in 0..64 {
         let Some(verb) = bytes.next() else { break };
         live.act(verb, &mut bytes);
@@ -72,7 +73,7 @@ fn set(ids: &[u64]) -> MemberSet {
 }
 
 impl Live {
-    fn new() -> Live {
+    fn new(members: &[u64]) -> Live {
         let birth = Birth {
             group: "g".into(),
             node: 1,
@@ -81,7 +82,7 @@ impl Live {
             index_bytes: 4096,
             begin_pos: 0,
             unsynced_max: 64 << 10,
-            members: set(&[1, 2, 3]),
+            members: set(members),
             clamp_missing_tail: false,
             // Segments are made ahead one by one, below: room is short at times.
             disk_full_ppm: 0,
@@ -172,7 +173,7 @@ impl Live {
         };
         let last = self.core.last();
         let mut raw = Vec::new();
-        let message = match bytes.next().unwrap_or(0) % 11 {
+        let message = match bytes.next().unwrap_or(0) % 12 {
             0 => Message::VoteRequest {
                 term,
                 campaign: [Campaign::PreVote, Campaign::Vote, Campaign::Transfer]
@@ -220,6 +221,18 @@ impl Live {
                 Message::Reset { term, begin, members }
             }
             9 => Message::TimeoutNow { term },
+            10 => {
+                let mut members = set(&[2, 3]);
+                members.raft_index = near(bytes, last);
+                let id = bytes.number() % 4;
+                members.members.push(member(id));
+                if bytes.flag() {
+                    members.learners.push(id)
+                } else {
+                    members.voters.push(id)
+                }
+                Message::Members { term, members }
+            }
             _ if bytes.flag() => Message::ReadIndex { context: bytes.number() },
             _ => {
                 let (context, index) = (bytes.number(), near(bytes, last));
@@ -298,6 +311,11 @@ impl Live {
                 // What is agreed lies before it.
                 self.agreed.clear();
             }
+            if let Some(members) = output.members.clone() {
+                self.core.begin_with(&members).unwrap();
+                self.core.log_mut().set_members(members).unwrap();
+            }
+            let log = self.core.log_mut();
             if let Some(cut) = output.cut {
                 assert!(cut >= self.committed);
                 let to = log.anchor(cut).unwrap();

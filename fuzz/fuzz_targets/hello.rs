@@ -46,7 +46,6 @@ fn decide(hello: &Hello) {
         dialled: None,
         members: &members,
         segment_bytes: 1 << 30,
-        priority: 0,
     };
     if hello::check(hello, Some(&expected)).is_ok() {
         let bound = (hello.from, hello.incarnation) == (1, 1);

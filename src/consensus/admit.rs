@@ -10,14 +10,14 @@ use bytes::Bytes;
 use raft::StateRole;
 use raft::eraftpb::{Entry, EntryType, Message as RaftMessage, MessageType, Snapshot};
 
-use crate::commitlog::meta::MemberSet;
+use crate::commitlog::meta::{Member, MemberSet};
 use crate::commitlog::received::{Claim, check};
 use crate::commitlog::record::MIN_BLANK;
 use crate::commitlog::{Batch, CommitLog, Room};
 use crate::consensus::members;
 use crate::consensus::storage::{batch_entry, membership_entry};
 use crate::types::{Anchor, RaftIndex};
-use crate::wire::{AppendEntry, Campaign, Content, Message};
+use crate::wire::{AppendEntry, Campaign, Content, Kind, Message};
 
 /// Our own state, as far as it decides.
 pub struct View<'a> {
@@ -50,6 +50,8 @@ pub struct Admitted {
     pub batches: Vec<Batch>,
     /// What a reset says.
     pub reset: Option<(Anchor, MemberSet)>,
+    /// The members that this one begins with.
+    pub members: Option<MemberSet>,
 }
 
 /// Why a message is not stepped.
@@ -85,10 +87,8 @@ pub fn admit(
         return Err(Close("a number in it is beyond what a log can reach"));
     }
     let same_term = message.term() == view.term;
-    let leads = |m: &Message| {
-        matches!(m, Message::Append { .. } | Message::Heartbeat { .. } | Message::Reset { .. })
-    };
-    if leads(message) && same_term {
+    let leads = [Kind::Append, Kind::Heartbeat, Kind::Reset, Kind::Members];
+    if leads.contains(&message.kind()) && same_term {
         if view.state == StateRole::Leader {
             return Err(Close("it leads a term that this member leads"));
         }
@@ -97,7 +97,7 @@ pub fn admit(
         }
     }
     let mut batches = Vec::new();
-    let mut reset = None;
+    let (mut reset, mut first) = (None, None);
     let mut out = RaftMessage { from, to: view.id, term: message.term(), ..Default::default() };
     match message {
         Message::VoteRequest { campaign, last, last_term, commit, commit_term, .. } => {
@@ -123,6 +123,8 @@ pub fn admit(
             out.reject = *reject;
             (out.commit, out.commit_term) = (commit.0, *commit_term);
         }
+        // What it would learn of the members is not counted from those that it was born with.
+        Message::Append { .. } if waits(view) => return Err(Drop("it waits for the members")),
         Message::Append { prev, prev_term, prev_chain, commit, entries, .. } => {
             out.set_msg_type(MessageType::MsgAppend);
             (out.index, out.log_term, out.commit) = (prev.0, *prev_term, commit.0);
@@ -163,6 +165,13 @@ pub fn admit(
             out.set_snapshot(snapshot(view, begin, set, message.term())?);
             reset = Some((*begin, set.clone()));
         }
+        Message::Members { term, members: set } => {
+            check_first(view, *term, set)?;
+            // For the engine its leader shows that it is there.
+            out.set_msg_type(MessageType::MsgHeartbeat);
+            out.commit = view.committed.0;
+            first = Some(set.clone());
+        }
         Message::TimeoutNow { .. } => {
             if !same_term || view.leader != from || view.state != StateRole::Follower {
                 return Err(Drop("a transfer that is over"));
@@ -185,7 +194,43 @@ pub fn admit(
             out.set_entries(vec![context_entry(*context)].into());
         }
     }
-    Ok(Admitted { message: out, batches, reset })
+    Ok(Admitted { message: out, batches, reset, members: first })
+}
+
+/// Whether this member was born to be added and has not heard yet who the members are.
+fn waits(view: &View<'_>) -> bool {
+    let known = &view.log.meta().members;
+    known.raft_index == RaftIndex(0)
+        && view.log.end().raft_index == RaftIndex(0)
+        && !members::has(known, view.id)
+}
+
+/// Whether these are the members that this one begins with.
+fn check_first(view: &View<'_>, term: u64, set: &MemberSet) -> Result<(), Refused> {
+    check_set(view, set)?;
+    if !set.voters_outgoing.is_empty() {
+        return Err(Close("the members, with a change under way"));
+    }
+    let own = view.log.meta().incarnation;
+    let is_other = |m: &Member| m.id == view.id && m.incarnation != 0 && m.incarnation != own;
+    match () {
+        () if !waits(view) => Err(Drop("it knows the members")),
+        () if term < view.term => Err(Drop("the members of a term that is over")),
+        () if !members::has(set, view.id) => Err(Drop("members that this one is none of")),
+        () if set.members.iter().any(is_other) => Err(Drop("members with another in its place")),
+        () => Ok(()),
+    }
+}
+
+/// Whether a member set that a leader tells of can be one.
+fn check_set(view: &View<'_>, set: &MemberSet) -> Result<(), Refused> {
+    if !view.log.meta().has_room_for(set) {
+        return Err(Close("more members than there is room for"));
+    }
+    if !members::is_sound(set) || set.members.iter().any(|m| m.address.is_empty()) {
+        return Err(Close("members that cannot be"));
+    }
+    Ok(())
 }
 
 struct Append<'a> {
@@ -317,12 +362,7 @@ fn snapshot(
             return Err(Close("a reset contradicts what is agreed"));
         }
     }
-    if !view.log.meta().has_room_for(set) {
-        return Err(Close("a reset with more members than there is room for"));
-    }
-    if !members::is_sound(set) || set.members.iter().any(|m| m.address.is_empty()) {
-        return Err(Close("a reset with members that cannot be"));
-    }
+    check_set(view, set)?;
     if !members::has(set, view.id) {
         return Err(Drop("a reset of a group that this member is not in"));
     }
@@ -351,6 +391,7 @@ fn largest(message: &Message) -> u64 {
             [begin.index.0, begin.pos, begin.raft_index.0, members.raft_index.0]
         }
         Message::ReadIndexReply { index, .. } => [index.0, 0, 0, 0],
+        Message::Members { members, .. } => [members.raft_index.0, 0, 0, 0],
         Message::TimeoutNow { .. } | Message::ReadIndex { .. } => [0; 4],
     };
     numbers.into_iter().fold(message.term(), u64::max)

@@ -1,10 +1,12 @@
 //! The engine, sans-IO. The caller's duties, in order: after any verb ask [`Core::output`] until it
-//! has none; do what it holds (vote first, then the reset, the cut, the entries) and call
-//! [`Core::written`], no other verb in between; send what that returns, the replies of it only when
-//! all that was written is durable as far as the promise asks; then call [`Core::persisted`].
+//! has none; do what it holds (vote first, then the reset or the members, the cut, the
+//! entries) and call [`Core::written`], no other verb in between; send what that returns, the
+//! replies of it only when all that was written is durable as far as the promise asks; then call
+//! [`Core::persisted`].
 //! Before [`Core::tick`], and before a message that may make this member leader, everything
 //! written must be persisted.
 
+mod joiner;
 #[cfg(test)]
 pub(in crate::consensus) mod tests;
 
@@ -52,6 +54,7 @@ pub struct Core {
     /// What the message that was stepped last brought.
     received: Vec<Batch>,
     reset: Option<(Anchor, MemberSet)>,
+    members: Option<MemberSet>,
 }
 
 /// What the engine wants done.
@@ -61,6 +64,8 @@ pub struct Output {
     pub vote: Option<(u64, u64)>,
     /// Begin anew here: the log ends before the leader's begins.
     pub reset: Option<(Anchor, MemberSet)>,
+    /// Begin with these members: this one was born to be added. See [`Core::begin_with`].
+    pub members: Option<MemberSet>,
     /// Drop what lies behind this Raft entry: the leader has something else.
     pub cut: Option<RaftIndex>,
     /// Raft entries to append, in order.
@@ -118,9 +123,10 @@ impl Core {
         let node = RawNode::new(&config, LogStorage(log), &logger)
             .map_err(|e| Error::corrupt(0, format!("the engine refuses what is on disk: {e}")))?;
         let random = fastrand::Rng::with_seed(pace.seed);
-        let (received, reset) = (Vec::new(), None);
+        let (received, reset, members) = (Vec::new(), None, None);
         let (written, is_written, changes) = (0, false, 0);
-        let mut core = Core { node, pace, random, written, is_written, changes, received, reset };
+        let mut core =
+            Core { node, pace, random, written, is_written, changes, received, reset, members };
         core.draw_timeout();
         Ok(core)
     }
@@ -267,6 +273,7 @@ impl Core {
         let admitted = admit(&view, from, message, raw)?;
         self.received = admitted.batches;
         self.reset = admitted.reset;
+        self.members = admitted.members;
         let stepped = self.node.raft.step(admitted.message);
         self.count_old_terms();
         self.draw_timeout();
@@ -307,6 +314,7 @@ impl Core {
         let vote = vote.map(|hs| (hs.term, hs.vote));
         let reset =
             if ready.snapshot().get_metadata().index == 0 { None } else { self.reset.take() };
+        let members = self.members.take();
         let appended = ready.take_entries();
         let end = self.log().end().raft_index;
         let cut = appended.first().filter(|entry| reset.is_none() && entry.index <= end.0);
@@ -332,7 +340,7 @@ impl Core {
         let changes: Vec<_> = changes.collect();
         self.changes += changes.len();
         self.is_written = false;
-        Some(Output { ready, vote, reset, cut, entries, reads, changes })
+        Some(Output { ready, vote, reset, members, cut, entries, reads, changes })
     }
 
     /// What the output held is done: the log serves it. Returns what to send.

@@ -4,7 +4,7 @@
 //! ```text
 //! content   nothing: the joint state is left; else
 //!           count 2 | of each change: op 1 | id 8 | incarnation 8 | address length 2 | address
-//! op        1 voter, 2 learner, 3 remove, 4 move (a new address only)
+//! op        1 voter, 2 learner, 3 remove, 4 move (another address, or the incarnation that is there)
 //! ```
 
 #[cfg(test)]
@@ -26,7 +26,7 @@ pub enum Op {
     Learner = 2,
     /// It goes.
     Remove = 3,
-    /// It has another address.
+    /// It has another address, or the group agrees on its incarnation.
     Move = 4,
 }
 
@@ -76,7 +76,7 @@ pub fn decode(content: &[u8]) -> Option<Vec<Change>> {
     })
 }
 
-/// Whether the engine has nothing to decide in these changes: addresses only.
+/// Whether the engine has nothing to decide in these changes: addresses and incarnations only.
 pub fn is_move(changes: &[Change]) -> bool {
     !changes.is_empty() && changes.iter().all(|change| change.op == Op::Move)
 }
@@ -124,11 +124,11 @@ pub fn apply(
         match (op, known) {
             (Op::Remove, _) => {}
             (Op::Move, None) => {}
-            (Op::Move, Some(known)) => known.address.clone_from(&member.address),
             (Op::Voter | Op::Learner, None) => members.push(member.clone()),
-            (Op::Voter | Op::Learner, Some(known)) => {
+            (Op::Voter | Op::Learner | Op::Move, Some(known)) => {
                 known.address.clone_from(&member.address);
-                // 0 leaves the incarnation that is bound: a promotion does not let in another.
+                // 0 leaves the incarnation that is bound: a promotion does not let in another. One
+                // that is agreed goes before what a member bound by itself.
                 if member.incarnation != 0 {
                     known.incarnation = member.incarnation;
                 }

@@ -102,6 +102,10 @@ pub struct Driver {
     transfer: Option<Transfer>,
     /// A change of the members that was asked for here.
     changing: Option<Changing>,
+    /// The incarnations that membership entries carried since the open.
+    agreed: BTreeMap<u64, u64>,
+    /// The last entry that this member proposed to agree on incarnations, and its term.
+    agreeing: (u64, RaftIndex),
     preference: Preference,
     /// An election timeout, in nanoseconds.
     election_ns: u64,
@@ -162,6 +166,8 @@ impl Driver {
             asked: Vec::new(),
             transfer: None,
             changing: None,
+            agreed: BTreeMap::new(),
+            agreeing: (0, RaftIndex(0)),
             preference: Preference::default(),
             election_ns: pace.tick_ns * pace.election_ticks as u64 * 2,
             ticked: NEVER,
@@ -262,6 +268,7 @@ impl Driver {
         if !over {
             self.hand_over(now);
             self.propose_asked();
+            self.propose_incarnations();
         }
         if !over && !self.write_outputs(now)? {
             return self.stalled_turn(now);

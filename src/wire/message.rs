@@ -12,6 +12,7 @@
 //!  8 timeout now       term 8
 //!  9 read index        context 8
 //! 10 read index reply  term 8 | context 8 | index 8
+//! 11 members           term 8 | members: member set
 //!
 //! campaign     0 pre-vote, 1 vote, 2 vote for a transfer
 //! Raft entry   term 8 | 1: batch       | count 4 | len 4
@@ -143,6 +144,14 @@ pub enum Message {
         /// Who has this Raft entry has all that was committed at the request.
         index: RaftIndex,
     },
+    /// The leader tells a member that was born to be added who the members are: it begins with
+    /// them, and not with those that it was told of at its birth.
+    Members {
+        /// The leader's.
+        term: u64,
+        /// The members now, with the Raft entry from which on that holds; no change is under way.
+        members: MemberSet,
+    },
 }
 
 /// What a vote is asked for.
@@ -196,6 +205,7 @@ pub enum Kind {
     TimeoutNow = 8,
     ReadIndex = 9,
     ReadIndexReply = 10,
+    Members = 11,
 }
 
 impl Message {
@@ -212,6 +222,7 @@ impl Message {
             Message::TimeoutNow { .. } => Kind::TimeoutNow,
             Message::ReadIndex { .. } => Kind::ReadIndex,
             Message::ReadIndexReply { .. } => Kind::ReadIndexReply,
+            Message::Members { .. } => Kind::Members,
         }
     }
 
@@ -226,7 +237,8 @@ impl Message {
             | Message::HeartbeatReply { term, .. }
             | Message::Reset { term, .. }
             | Message::TimeoutNow { term }
-            | Message::ReadIndexReply { term, .. } => *term,
+            | Message::ReadIndexReply { term, .. }
+            | Message::Members { term, .. } => *term,
             Message::ReadIndex { .. } => 0,
         }
     }
@@ -299,6 +311,7 @@ impl Message {
             Message::ReadIndexReply { context, index, .. } => {
                 out.numbers(&[*context, index.0]);
             }
+            Message::Members { members, .. } => out.members(members),
         }
     }
 
@@ -366,6 +379,7 @@ impl Message {
             Kind::ReadIndexReply => {
                 Message::ReadIndexReply { term, context: not_0(bytes)?, index: raft_index(bytes)? }
             }
+            Kind::Members => Message::Members { term, members: bytes.members()? },
         })
     }
 }
@@ -426,6 +440,7 @@ impl Kind {
             Kind::Heartbeat | Kind::HeartbeatReply | Kind::ReadIndexReply => 24..=24,
             Kind::Reset => RESET + SET_MIN..=RESET + SET_MAX,
             Kind::TimeoutNow | Kind::ReadIndex => 8..=8,
+            Kind::Members => 8 + SET_MIN..=8 + SET_MAX,
         }
     }
 }
@@ -461,7 +476,7 @@ pub const MESSAGE_MAX: usize = 128 << 10;
 const _: () = assert!(APPEND + ENTRIES_MAX * (ENTRY_MIN + 8) <= MESSAGE_MAX);
 const _: () = assert!(APPEND + ENTRY_MIN + 4 + CONTENT_MAX <= MESSAGE_MAX);
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::VoteRequest,
     Kind::VoteReply,
     Kind::Append,
@@ -472,6 +487,7 @@ const KINDS: [Kind; 10] = [
     Kind::TimeoutNow,
     Kind::ReadIndex,
     Kind::ReadIndexReply,
+    Kind::Members,
 ];
 /// An append without Raft entries.
 const APPEND: usize = 8 + 8 + 8 + 4 + 8 + 2;

@@ -6,6 +6,8 @@
 mod check;
 mod handover;
 mod hellos;
+mod incarnations;
+mod joiners;
 mod membership;
 mod scenarios;
 

@@ -125,8 +125,53 @@ fn begin(raft_index: u64, term: u64) -> Anchor {
     Anchor { index: Index(9), pos: 4096, raft_index, term, chain: 1, batch: raft_index }
 }
 
+fn told(term: u64, members: MemberSet) -> Message {
+    Message::Members { term, members }
+}
+
 fn reset(term: u64, begin: Anchor, members: MemberSet) -> Message {
     Message::Reset { term, begin, members }
+}
+
+/// A set from Raft entry 7 on, with a learner of that id and incarnation.
+fn with_learner(id: u64, incarnation: u64) -> MemberSet {
+    let mut grown = set(&[2, 3]);
+    grown.raft_index = RaftIndex(7);
+    grown.members.push(Member { incarnation, ..member(id) });
+    grown.learners.push(id);
+    grown
+}
+
+/// Who was born to be added takes no append before it was told of the members, and of all that it is
+/// told the first set that it is in. It has them when it is opened again.
+#[test]
+fn members_to_begin_with() {
+    let heartbeat = Message::Heartbeat { term: 3, commit: RaftIndex(5), context: 0 };
+    let entries = vec![AppendEntry { term: 3, content: Content::NoOp }];
+    let (prev, commit) = (RaftIndex(0), RaftIndex(1));
+    let append = Message::Append { term: 3, prev, prev_term: 0, prev_chain: 0, commit, entries };
+    let mut joint = with_learner(1, 0);
+    joint.voters_outgoing = vec![2];
+    let mut peer = Peer::new(1, set(&[2, 3]));
+    let rows = [
+        (heartbeat, Ok(())),
+        (append.clone(), Err(Drop("it waits for the members"))),
+        (told(3, joint), Err(Close("the members, with a change under way"))),
+        (told(3, with_learner(4, 0)), Err(Drop("members that this one is none of"))),
+        (told(3, with_learner(1, 9)), Err(Drop("members with another in its place"))),
+        (told(2, with_learner(1, 0)), Err(Drop("the members of a term that is over"))),
+        (append.clone(), Err(Drop("it waits for the members"))),
+        (told(3, with_learner(1, 1)), Ok(())),
+        (told(3, with_learner(1, 0)), Err(Drop("it knows the members"))),
+    ];
+    for (message, expected) in rows {
+        assert_eq!(hear(&mut peer, &message), expected, "{message:?}");
+    }
+    let mut peer = peer.reopened();
+    assert_eq!(peer.core.log().meta().members, with_learner(1, 1));
+    assert!(!peer.core.promotable());
+    assert_eq!(hear(&mut peer, &append), Ok(()));
+    assert_eq!(peer.core.last(), RaftIndex(1));
 }
 
 fn snapshot_of(begin: Anchor, members: &MemberSet) -> Snapshot {
@@ -196,7 +241,7 @@ fn known_panics_of_the_engine() {
             Follower,
             raw(MsgSnapshot, 2, |m| m.set_snapshot(snapshot_of(begin(9, 2), &unsound()))),
             reset(2, begin(9, 2), unsound()),
-            close("a reset with members that cannot be"),
+            close("members that cannot be"),
         ),
         (
             "a reset to the term 0, which everything unknown has",
@@ -358,7 +403,7 @@ fn other_harm_is_refused() {
         (
             Follower,
             reset(2, begin(9, 2), long()),
-            Err(Close("a reset with more members than there is room for")),
+            Err(Close("more members than there is room for")),
         ),
         (Follower, reset(2, begin(9, 3), sound()), Err(Close("a reset to a place that cannot be"))),
         (
@@ -372,6 +417,9 @@ fn other_harm_is_refused() {
             Err(Drop("it asks for a read index of a member that does not lead")),
         ),
         (Leader, Message::TimeoutNow { term: 3 }, Err(Drop("a transfer that is over"))),
+        (Leader, told(3, sound()), Err(Close("it leads a term that this member leads"))),
+        (Follower, told(2, sound()), Err(Drop("it knows the members"))),
+        (Follower, told(2, unsound()), Err(Close("members that cannot be"))),
     ];
     for (role, message, expected) in rows {
         let mut peer = real(role);

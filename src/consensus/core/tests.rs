@@ -105,6 +105,10 @@ impl Peer {
                 self.core.log_mut().reset(begin, members).unwrap();
                 self.resets += 1;
             }
+            if let Some(members) = output.members.clone() {
+                self.core.begin_with(&members).unwrap();
+                self.core.log_mut().set_members(members).unwrap();
+            }
             if let Some(cut) = output.cut {
                 let to = self.core.log().anchor(cut).unwrap();
                 self.core.log_mut().truncate(to).unwrap();
@@ -243,7 +247,9 @@ impl Cluster {
             for at in 0..self.peers.len() {
                 let peer = &mut self.peers[at];
                 peer.core.tick();
-                let frames = peer.settle(&[], &[]);
+                let mut frames = Vec::new();
+                peer.send(peer.core.introductions(), &mut frames);
+                frames.extend(peer.settle(&[], &[]));
                 self.frames.extend(frames);
                 self.deliver();
             }

@@ -199,5 +199,9 @@ fn what_is_bound_stays() {
         assert_eq!((five.incarnation, &*five.address), (50, "new:2"));
     }
     assert!(is_move(&moved) && !is_move(&promoted) && !is_move(&[]));
+    let agreed = [Change { op: Op::Move, member: Member { incarnation: 51, ..member(5) } }];
+    let after = apply(&set, &agreed, &state, RaftIndex(8));
+    assert_eq!(after.members.iter().find(|m| m.id == 5).unwrap().incarnation, 51);
+    assert!(is_move(&agreed));
     assert_eq!(joint(&set, &[change(Op::Remove, 1), change(Op::Voter, 5)]).voters, [2, 3, 5]);
 }

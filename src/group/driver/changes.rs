@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft::StateRole;
-use tracing::info;
+use tracing::{debug, info};
 
-use crate::consensus::members;
+use crate::commitlog::meta::{Member, MemberSet};
+use crate::consensus::members::{self, Change, Op};
 use crate::error::Status;
 use crate::group::changes::{MemberChange, MemberOp, in_set};
 use crate::group::clock::nanos;
@@ -70,7 +71,8 @@ impl Driver {
         if self.transfer.is_some() {
             return Err(Status::Transferring);
         }
-        if self.changing.is_some() || self.core.has_pending_change() {
+        let pending = self.core.has_pending_change() && !self.is_agreeing();
+        if self.changing.is_some() || pending {
             return Err(Status::ChangePending);
         }
         let changes = in_set(changes, &meta.members, self.shared.node).map_err(|e| e.status())?;
@@ -84,7 +86,7 @@ impl Driver {
     pub(super) fn propose_asked(&mut self) {
         let Some(changing) = &self.changing else { return };
         let leads = self.core.state() == StateRole::Leader && self.core.term() == changing.term;
-        if !leads || changing.proposed.is_some() || self.transfer.is_some() {
+        if !leads || changing.proposed.is_some() || self.transfer.is_some() || self.is_agreeing() {
             return;
         }
         let promoted = changing.changes.iter().filter(|c| c.op == MemberOp::Promote);
@@ -104,6 +106,47 @@ impl Driver {
         if let Some(changing) = &mut self.changing {
             changing.proposed = Some(self.core.last());
         }
+    }
+
+    /// What a leader has bound by itself it has the group agree on, once: then a member that lost its
+    /// disk is refused by those, too, that never met the one that it was. Only until that entry is
+    /// in force with a member is the first incarnation that it meets the one that it binds.
+    pub(super) fn propose_incarnations(&mut self) {
+        if self.transfer.is_some() || !self.core.is_ready() || !self.has_peers() {
+            return;
+        }
+        let members = &self.core.log().meta().members.members;
+        let is_open = |member: &&Member| {
+            let is_bound = member.incarnation != 0 && !member.address.is_empty();
+            is_bound && self.agreed.get(&member.id) != Some(&member.incarnation)
+        };
+        let changes: Vec<Change> = members
+            .iter()
+            .filter(is_open)
+            .take(AGREED_AT_ONCE)
+            .map(|member| Change { op: Op::Move, member: member.clone() })
+            .collect();
+        if self.core.propose_change(&changes) {
+            debug!("proposed Raft entry {}: incarnations of {changes:?}", self.core.last());
+            self.agreeing = (self.core.term(), self.core.last());
+        }
+    }
+
+    /// Whether an entry that nobody asked for is what is under way: a change waits for it.
+    fn is_agreeing(&self) -> bool {
+        let (term, entry) = self.agreeing;
+        let known = self.core.log().meta().members.raft_index;
+        term == self.core.term() && known < entry && self.core.has_pending_change()
+    }
+
+    /// A membership entry is in force.
+    pub(super) fn note_agreed(&mut self, content: &[u8], set: &MemberSet) {
+        for Change { member, .. } in members::decode(content).unwrap_or_default() {
+            if member.incarnation != 0 {
+                self.agreed.insert(member.id, member.incarnation);
+            }
+        }
+        self.agreed.retain(|id, _| members::has(set, *id));
     }
 
     /// Looks what became of the change. What was proposed goes on without whoever asked.
@@ -128,5 +171,7 @@ impl Driver {
     }
 }
 
+/// So many incarnations fit in one entry, whatever the addresses.
+const AGREED_AT_ONCE: usize = 16;
 /// How long a promotion that nobody waits for waits for the learner.
 const CATCH_UP: Duration = Duration::from_secs(60);

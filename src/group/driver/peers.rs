@@ -194,6 +194,9 @@ impl Driver {
                     self.core.tick();
                     self.notice_leadership();
                 }
+                for outgoing in self.core.introductions() {
+                    self.send_one(outgoing);
+                }
                 self.prefer(now);
                 self.publish_progress();
             }
@@ -228,6 +231,13 @@ impl Driver {
             self.shared.set_begin(*begin);
             self.set_members(members);
         }
+        if let Some(members) = &output.members {
+            let members = self.with_bindings(members);
+            info!("beginning with the members of Raft entry {}", members.raft_index);
+            self.core.begin_with(&members)?;
+            self.core.log_mut().set_members(members.clone())?;
+            self.set_members(members);
+        }
         if let Some(cut) = output.cut {
             self.cut(cut)?;
         }
@@ -256,6 +266,7 @@ impl Driver {
             let before = self.matches();
             let members = self.core.change(*raft_index, content)?;
             self.take_leave(&before, &members);
+            self.note_agreed(content, &members);
             info!("members from Raft entry {raft_index} on: {:?}", members.voters);
             self.core.log_mut().set_members(members.clone())?;
             self.set_members(members);
@@ -302,12 +313,13 @@ impl Driver {
         self.tell(events::MEMBERS);
     }
 
-    /// What is bound here stays bound where the leader knows of nothing.
+    /// What is bound here stays bound where the leader knows of nothing, and this member is itself.
     fn with_bindings(&self, members: &MemberSet) -> MemberSet {
-        let (mut members, known) = (members.clone(), &self.core.log().meta().members.members);
+        let (mut members, meta) = (members.clone(), self.core.log().meta());
         for member in members.members.iter_mut().filter(|member| member.incarnation == 0) {
-            let bound = known.iter().find(|m| m.id == member.id);
-            member.incarnation = bound.map_or(0, |m| m.incarnation);
+            let bound = meta.members.members.iter().find(|m| m.id == member.id);
+            let own = if member.id == meta.node { meta.incarnation } else { 0 };
+            member.incarnation = bound.map_or(own, |m| m.incarnation);
         }
         members
     }

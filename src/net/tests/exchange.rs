@@ -62,6 +62,7 @@ fn every_message_arrives() {
         (Message::HeartbeatReply { term: 3, commit: RaftIndex(3), context: 7 }, vec![]),
         (Message::Reset { term: 3, begin: anchor, members: set(&members()) }, vec![]),
         (Message::TimeoutNow { term: 3 }, vec![]),
+        (Message::Members { term: 3, members: set(&members()) }, vec![]),
         (Message::ReadIndex { context: 8 }, vec![]),
         (Message::ReadIndexReply { term: 3, context: 8, index: RaftIndex(9) }, vec![]),
     ];

@@ -109,7 +109,7 @@ fn hostile_headers() {
     let raw = |len, max| Some(FrameError::RawLength { len, max });
     assert_eq!(ask("00000018 00000000 05 00 0000 00000000"), None);
     assert_eq!(ask("00000000 00000000 00 00 0000 00000000"), Some(FrameError::Kind(0)));
-    assert_eq!(ask("00000018 00000000 0b 00 0000 00000000"), Some(FrameError::Kind(11)));
+    assert_eq!(ask("00000018 00000000 0c 00 0000 00000000"), Some(FrameError::Kind(12)));
     assert_eq!(ask("00000018 00000000 ff 00 0000 00000000"), Some(FrameError::Kind(255)));
     assert_eq!(ask("00000018 00000000 05 01 0000 00000000"), Some(FrameError::Flags));
     assert_eq!(ask("00000018 00000000 05 00 0001 00000000"), Some(FrameError::Flags));

@@ -120,6 +120,7 @@ pub(in crate::wire) fn messages() -> impl Strategy<Value = Message> {
             context,
             index
         }),
+        (1u64.., member_sets()).prop_map(|(term, members)| Message::Members { term, members }),
     ]
 }
 
@@ -223,6 +224,27 @@ pub(in crate::wire) fn golden() -> Vec<(Message, &'static str)> {
         (
             Message::ReadIndexReply { term, context: 9, index: r(98) },
             "0000000000000007 0000000000000009 0000000000000062",
+        ),
+        (
+            Message::Members {
+                term,
+                members: MemberSet {
+                    raft_index: r(95),
+                    members: vec![member(1, 0x11, "a:1"), member(5, 0, "e:5")],
+                    voters: vec![1],
+                    learners: vec![5],
+                    ..MemberSet::default()
+                },
+            },
+            "0000000000000007 \
+             000000000000005f \
+             0002 0000000000000001 0000000000000011 0003613a31 \
+             0000000000000005 0000000000000000 0003653a35 \
+             0001 0000000000000001 \
+             0000 \
+             0001 0000000000000005 \
+             0000 \
+             00",
         ),
     ]
 }
@@ -403,6 +425,7 @@ fn fields_out_of_range() {
     refused(Kind::AppendReply, 16, 2);
     refused(Kind::Reset, 8 + 43, 0x5b);
     refused(Kind::Reset, 8 + 44 + 8 + 2 + 18, 0xff);
+    refused(Kind::Members, 8 + 8 + 2 + 18, 0xff);
 }
 
 /// What the log may hold can be sent: the most batches, the longest control entry, and any member
@@ -432,8 +455,10 @@ fn the_largest_messages_fit() {
     fits(&append(vec![AppendEntry { term: 7, content: change }]));
     let member = Member { id: 1, incarnation: 1, address: "x".repeat(SET_MAX - SET_MIN - 18) };
     let members = MemberSet { members: vec![member], ..MemberSet::default() };
+    fits(&Message::Members { term: 7, members: members.clone() });
     fits(&Message::Reset { term: 7, begin: Anchor::default(), members });
     fits(&Message::Reset { term: 7, begin: Anchor::default(), members: MemberSet::default() });
+    fits(&Message::Members { term: 7, members: MemberSet::default() });
 }
 
 /// Each number stands for one kind.
@@ -443,5 +468,5 @@ fn kinds_have_numbers() {
         assert_eq!(kind as u8, n);
         assert_eq!(Kind::from_number(n), Some(kind));
     }
-    assert_eq!((Kind::from_number(0), Kind::from_number(11)), (None, None));
+    assert_eq!((Kind::from_number(0), Kind::from_number(12)), (None, None));
 }

@@ -12,12 +12,12 @@ impl Cluster {
         cluster
     }
 
-    fn answered(&mut self, slot: &Arc<Slot>) -> Status {
+    pub(super) fn answered(&mut self, slot: &Arc<Slot>) -> Status {
         let answer = |_: &Cluster| slot.look(Duration::ZERO).map(|(status, _)| status);
         self.until(10_000, answer).expect("an answer")
     }
 
-    fn asked_to_transfer(&mut self, of: u64, to: u64) -> Arc<Slot> {
+    pub(super) fn asked_to_transfer(&mut self, of: u64, to: u64) -> Arc<Slot> {
         let slot = Arc::new(Slot::default());
         let deadline = self.clock.load(Ordering::Relaxed) + 5_000_000_000;
         let control = Control::Transfer { slot: slot.clone(), to, deadline };

@@ -26,9 +26,6 @@ pub struct Membership {
     priorities: BTreeMap<u64, u32>,
     /// Whom a member was told of when it was born to be added.
     born: BTreeMap<u64, Vec<u64>>,
-    /// The last set that anybody showed then: up to it, a member that was born later replays
-    /// changes that its own first set has already.
-    born_at: BTreeMap<u64, u64>,
     /// Each set that was ever in force, by its Raft entry: voters, old voters, learners, and
     /// those that become learners.
     sets: BTreeMap<u64, [Vec<u64>; 4]>,
@@ -51,7 +48,6 @@ impl Membership {
                 .collect(),
             rng,
             born: BTreeMap::new(),
-            born_at: BTreeMap::new(),
             sets: BTreeMap::new(),
             asked: Vec::new(),
             ends: BTreeMap::new(),
@@ -66,11 +62,16 @@ impl Membership {
             priorities: BTreeMap::new(),
             rng: fastrand::Rng::with_seed(0),
             born: BTreeMap::new(),
-            born_at: BTreeMap::new(),
             sets: BTreeMap::new(),
             asked: Vec::new(),
             ends: BTreeMap::new(),
         }
+    }
+
+    /// Member 1 alone founds the group; all others may be added.
+    pub fn of_one() -> Membership {
+        let born = BTreeMap::from([(1, vec![1])]);
+        Membership { out: (2..=5).collect(), born, ..Membership::still() }
     }
 
     /// Whether something is asked for now.
@@ -188,16 +189,21 @@ impl Cluster {
         if id == of || known.contains(&id) || !self.members.contains_key(&id) {
             return;
         }
+        self.be_born(id);
+        self.ask_change(of, &[(MemberOp::AddLearner, id)], wait_ms);
+    }
+
+    /// A member starts empty, is told of those that are members now, and waits to be added.
+    pub(super) fn be_born(&mut self, id: u64) {
+        let known =
+            self.membership.last().unwrap_or_else(|| self.members.keys().copied().collect());
         self.die(id, MemoryDisk::new(), "a fresh disk");
         self.flying.retain(|packet| packet.from != id && packet.to != id);
         let member = self.members.get_mut(&id).unwrap();
         (member.term, member.checked) = (0, 0);
         self.membership.out.remove(&id);
-        let at = self.membership.sets.last_key_value().map_or(0, |(at, _)| *at);
-        self.membership.born_at.insert(id, at);
         self.membership.born.insert(id, known.into_iter().collect());
         self.start(id);
-        self.ask_change(of, &[(MemberOp::AddLearner, id)], wait_ms);
     }
 
     /// After each turn of a member: what its time is over for has been answered, and appends are
@@ -232,8 +238,8 @@ impl Cluster {
     pub(super) fn check_members(&mut self, id: u64) {
         let Some(open) = self.open(id) else { return };
         let (set, state) = (open.shared.members(), open.shared.state());
-        let born_at = self.membership.born_at.get(&id);
-        let waits = born_at.is_some_and(|at| set.raft_index.0 <= *at);
+        // Who was born to be added shows what it was told at its birth, until it is told more.
+        let waits = set.raft_index.0 == 0 && set.members.iter().all(|member| member.id != id);
         let parts = [
             set.voters.clone(),
             set.voters_outgoing.clone(),
@@ -295,7 +301,7 @@ impl Cluster {
         panic!("no append is taken");
     }
 
-    fn behind(&self, index: u64) -> Vec<u64> {
+    pub(super) fn behind(&self, index: u64) -> Vec<u64> {
         let there = |id: &u64| {
             let open = self.members[id].open.as_ref();
             open.is_some_and(|open| open.shared.committed().0 > index)
