@@ -75,7 +75,8 @@ impl Cluster {
         if process.is_none() {
             let options = [self.own_options(id), more.to_vec()].concat();
             let (stderr, events) = (self.dir.path().join(format!("{id}.err")), self.events(id));
-            *process = Some(Arc::new(Process::start(&options, &stderr, events)));
+            let hangs = self.hangs(id);
+            *process = Some(Arc::new(Process::start(&options, &stderr, &hangs, events)));
         }
     }
 
@@ -137,6 +138,16 @@ impl Cluster {
         }
     }
 
+    /// From now on no sync of a member's data returns, or each that hangs goes on.
+    pub fn hang(&self, id: u64, hang: bool) {
+        let file = self.hangs(id);
+        let _ = if hang { fs::write(file, "") } else { fs::remove_file(file) };
+    }
+
+    fn hangs(&self, id: u64) -> PathBuf {
+        self.dir.path().join(format!("{id}.hangs"))
+    }
+
     /// What the link of `from` to `to` does from now on.
     pub fn link(&self, from: u64, to: u64, mode: Mode) {
         self.links[&(from, to)].set(mode);
@@ -150,10 +161,11 @@ impl Cluster {
         }
     }
 
-    /// All run, and all links pass.
+    /// All run, no disk hangs, and all links pass.
     pub fn heal(&self) {
         self.links.values().for_each(|link| link.set(Mode::Pass));
         for id in self.ids() {
+            self.hang(id, false);
             self.pause(id, false);
             self.start(id);
         }

@@ -70,7 +70,7 @@ fn short() {
 type Fault = fn(&Cluster, &mut fastrand::Rng) -> String;
 
 /// Each comes in turn.
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     kill_the_leader,
     one_way_cut,
     pause_the_leader,
@@ -83,6 +83,7 @@ const FAULTS: [Fault; 12] = [
     delay_all,
     kill_all,
     cut_the_leaders_ears,
+    hang_the_leaders_disk,
 ];
 
 fn kill_the_leader(cluster: &Cluster, _: &mut fastrand::Rng) -> String {
@@ -140,6 +141,12 @@ fn cut_the_leaders_ears(cluster: &Cluster, _: &mut fastrand::Rng) -> String {
         cluster.link(other, leader, Mode::Cut);
     }
     format!("cut all links to the leader, {leader}")
+}
+
+fn hang_the_leaders_disk(cluster: &Cluster, _: &mut fastrand::Rng) -> String {
+    let leader = cluster.wait_leader().leader;
+    cluster.hang(leader, true);
+    format!("the disk of the leader, {leader}, hangs")
 }
 
 fn one_way_cut(cluster: &Cluster, rng: &mut fastrand::Rng) -> String {

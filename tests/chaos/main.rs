@@ -9,12 +9,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod backlog;
 mod bad_peers;
 mod checker;
 mod clients;
 mod cluster;
 #[path = "../support/compiled.rs"]
 mod compiled;
+mod failover;
 mod faults;
 mod process;
 mod proxy;

@@ -1,4 +1,5 @@
-//! A process of `examples/c/member.c`: asked by lines, killed, stopped and let go on.
+//! A process of `examples/c/member.c`, whose disk can hang: asked by lines, killed, stopped and let
+//! go on.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -67,14 +68,18 @@ impl Answer {
 
 impl Process {
     /// Starts a member with these options, and waits until it is ready. What it writes to stderr
-    /// is added to the file `stderr`.
-    pub fn start(options: &[String], stderr: &Path, events: &Events) -> Process {
+    /// is added to the file `stderr`. While the file `hangs` exists, its disk hangs.
+    pub fn start(options: &[String], stderr: &Path, hangs: &Path, events: &Events) -> Process {
         static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-        let program = PROGRAM.get_or_init(|| compile("examples/c/member.c", C));
+        let program = PROGRAM.get_or_init(|| {
+            // The program's own fdatasync is what the library calls.
+            compile("ffi-tests/hanging_member.c", &[C, &["-rdynamic"]].concat())
+        });
         let errors = OpenOptions::new().create(true).append(true).open(stderr).unwrap();
         let mut child = Command::new(program)
             .args(options)
             .env("ASAN_OPTIONS", "detect_leaks=1")
+            .env("MEMBER_HANGS", hangs)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)
