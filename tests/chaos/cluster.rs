@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ struct Slot {
     events: Events,
     process: RwLock<Option<Arc<Process>>>,
     paused: Mutex<bool>,
+    /// No member any more, and gone.
+    retired: AtomicBool,
 }
 
 /// Who leads, since when in a wait.
@@ -62,6 +64,17 @@ impl Cluster {
 
     pub fn ids(&self) -> std::ops::RangeInclusive<u64> {
         1..=self.slots.len() as u64
+    }
+
+    /// Those that did not [`retire`](Cluster::retire).
+    fn kept(&self) -> impl Iterator<Item = u64> {
+        self.ids().filter(|id| !self.slot(*id).retired.load(Ordering::SeqCst))
+    }
+
+    /// Asks one to leave that is no member any more: its log is not looked at.
+    pub fn retire(&self, id: u64) {
+        self.slot(id).retired.store(true, Ordering::SeqCst);
+        self.quit(id);
     }
 
     /// Starts a member; nothing if it runs.
@@ -215,7 +228,7 @@ impl Cluster {
     pub fn settle(&self) -> u64 {
         let mut committed = 0;
         self.wait("equal logs", || {
-            let states: Option<Vec<_>> = self.ids().map(|id| self.state(id)).collect();
+            let states: Option<Vec<_>> = self.kept().map(|id| self.state(id)).collect();
             let Some(states) = states else { return false };
             let ends = states.iter().flat_map(|s| [s.number("committed"), s.number("end")]);
             let ends: Vec<_> = ends.map(Option::unwrap).collect();
@@ -228,20 +241,21 @@ impl Cluster {
     /// Settles, and reads the log of each member.
     pub fn logs(&self) -> Vec<Log> {
         let committed = self.settle();
-        self.ids().map(|id| read_log(id, &self.member(id), committed)).collect()
+        self.kept().map(|id| read_log(id, &self.member(id), committed)).collect()
     }
 
     /// Settles, stops all, and compares their data files byte for byte up to the committed position.
     pub fn finish(&self) {
         self.settle();
-        let position = self.state(1).unwrap().number("committed_pos").unwrap();
-        self.ids().for_each(|id| self.quit(id));
-        let first = data(&self.dir_of(1), position);
-        for id in self.ids().skip(1) {
-            let other = data(&self.dir_of(id), position);
+        let kept: Vec<u64> = self.kept().collect();
+        let position = self.state(kept[0]).unwrap().number("committed_pos").unwrap();
+        kept.iter().for_each(|id| self.quit(*id));
+        let first = data(&self.dir_of(kept[0]), position);
+        for id in &kept[1..] {
+            let other = data(&self.dir_of(*id), position);
             let differs = first.iter().zip(&other).position(|(a, b)| a != b);
-            assert_eq!(differs, None, "members 1 and {id} differ below position {position}");
-            assert_eq!(first.len(), other.len(), "members 1 and {id}");
+            assert_eq!(differs, None, "members {} and {id} differ below {position}", kept[0]);
+            assert_eq!(first.len(), other.len(), "members {} and {id}", kept[0]);
         }
     }
 
@@ -271,7 +285,8 @@ impl Cluster {
 impl Slot {
     fn new() -> Slot {
         let (process, paused) = (RwLock::new(None), Mutex::new(false));
-        Slot { address: free_address(), events: Events::default(), process, paused }
+        let (events, retired) = (Events::default(), AtomicBool::new(false));
+        Slot { address: free_address(), events, process, paused, retired }
     }
 }
 

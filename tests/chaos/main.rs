@@ -16,8 +16,10 @@ mod clients;
 mod cluster;
 #[path = "../support/compiled.rs"]
 mod compiled;
+mod delay;
 mod failover;
 mod faults;
+mod membership;
 mod process;
 mod proxy;
 mod pulse;
