@@ -1,5 +1,5 @@
-//! A live member of three, or one that waits to be added, and peers that say anything: it never panics, what is agreed never
-//! falls and never changes. Appends bring batches that are sealed as a leader would, and spoiled
+//! A live member of three, or one that waits to be added, and peers that say anything: it never
+//! panics, what is agreed never falls and never changes. Appends bring batches that are sealed as a leader would, and spoiled
 //! ones.
 #![no_main]
 
@@ -350,7 +350,8 @@ impl Live {
         for anchor in &self.agreed {
             assert_eq!(log.term(anchor.raft_index), Some(anchor.term), "what is agreed changed");
         }
-        for at in self.committed.0 + 1..=committed.0 {
+        // A reset may begin far beyond what was agreed here.
+        for at in self.committed.max(log.begin().raft_index).0 + 1..=committed.0 {
             let at = log.anchor(RaftIndex(at));
             self.agreed.extend(at.filter(|at| at.raft_index > log.begin().raft_index));
         }
