@@ -243,6 +243,7 @@ impl Driver {
 
     fn try_turn(&mut self) -> Result<Next> {
         let now = self.shared.clock.now();
+        self.sent = false;
         self.take_done(now)?;
         if let Some((output, entries)) = self.stalled.take()
             && !self.write(output, entries, now)?
@@ -268,7 +269,6 @@ impl Driver {
         if !over {
             self.hand_over(now);
             self.propose_asked();
-            self.propose_incarnations();
         }
         if !over && !self.write_outputs(now)? {
             return self.stalled_turn(now);

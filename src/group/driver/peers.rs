@@ -198,6 +198,7 @@ impl Driver {
                     self.send_one(outgoing);
                 }
                 self.prefer(now);
+                self.propose_incarnations();
                 self.publish_progress();
             }
         }
