@@ -474,18 +474,34 @@ impl Group {
         changes::check_call(&changes)?;
         let slot = Arc::new(Slot::default());
         let begins = timeout == Some(Duration::ZERO);
+        if begins {
+            self.may_change(&changes)?;
+        }
         let deadline = if begins { 0 } else { self.shared.clock.deadline(timeout).max(1) };
         let control = Control::Change { slot: slot.clone(), changes: changes.clone(), deadline };
         self.shared.ask(control);
-        let (patience, late) = match begins {
-            true => (Some(FIRST_ANSWER), Status::Ok),
-            false => (timeout, Status::TimedOut),
-        };
-        match self.wait(&slot, patience).0 {
+        match if begins { Status::Ok } else { self.wait(&slot, timeout).0 } {
             Status::Ok => Ok(()),
-            Status::TimedOut if late == Status::Ok => Ok(()),
             status => Err(self.why_not_changed(status, &changes)),
         }
+    }
+
+    /// What can be said of a change without waiting for the group thread.
+    fn may_change(&self, changes: &[MemberChange]) -> Result<()> {
+        let state = self.shared.state();
+        if state.role != Role::Leader {
+            return Err(Error::Status(Status::NotLeader));
+        }
+        if !state.ready {
+            return Err(Error::Status(Status::NotReady));
+        }
+        if self.shared.transferring.load(Ordering::SeqCst) {
+            return Err(Error::Status(Status::Transferring));
+        }
+        if self.shared.change_pending.load(Ordering::Relaxed) {
+            return Err(Error::Status(Status::ChangePending));
+        }
+        changes::in_set(changes, &self.shared.members(), self.shared.node).map(drop)
     }
 
     /// A slot carries a status: the words are found again here.
@@ -638,9 +654,6 @@ const STOP_LOOK: Duration = Duration::from_millis(1);
 const LAST_SYNC: Duration = Duration::from_millis(500);
 /// How often a wait looks whether the log was stopped.
 const WAIT_LOOK: Duration = Duration::from_millis(20);
-
-/// How long a change that only begins waits for the group thread to say what cannot be.
-const FIRST_ANSWER: Duration = Duration::from_millis(500);
 
 /// Ticks are finer than heartbeats, so that election timeouts differ.
 const TICKS_PER_HEARTBEAT: u32 = 5;

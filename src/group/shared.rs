@@ -145,6 +145,8 @@ pub struct Shared {
     life: AtomicU64,
     /// A leadership is on its way to another member.
     pub transferring: AtomicBool,
+    /// A change of the members is under way; the others wait for it.
+    pub change_pending: AtomicBool,
     /// The append lock.
     pub staging: Mutex<Staging>,
     /// Waiters and events, on their way to the callback thread.
@@ -252,6 +254,7 @@ impl Shared {
             gate: AtomicU64::new(0),
             life: AtomicU64::new(Life::Open as u64),
             transferring: AtomicBool::new(false),
+            change_pending: AtomicBool::new(false),
             staging: Mutex::new(staging),
             inbox: Mutex::default(),
             done: Mutex::default(),

@@ -3,6 +3,7 @@
 //! the joint state is left.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use raft::StateRole;
@@ -71,8 +72,7 @@ impl Driver {
         if self.transfer.is_some() {
             return Err(Status::Transferring);
         }
-        let pending = self.core.has_pending_change() && !self.is_agreeing();
-        if self.changing.is_some() || pending {
+        if self.is_change_pending() {
             return Err(Status::ChangePending);
         }
         let changes = in_set(changes, &meta.members, self.shared.node).map_err(|e| e.status())?;
@@ -151,6 +151,16 @@ impl Driver {
 
     /// Looks what became of the change. What was proposed goes on without whoever asked.
     pub(super) fn watch_change(&mut self) {
+        self.end_if_over();
+        self.shared.change_pending.store(self.is_change_pending(), Ordering::Relaxed);
+    }
+
+    /// Whether a change that somebody asked for is under way.
+    fn is_change_pending(&self) -> bool {
+        self.changing.is_some() || self.core.has_pending_change() && !self.is_agreeing()
+    }
+
+    fn end_if_over(&mut self) {
         let Some(changing) = &self.changing else { return };
         let set = &self.core.log().meta().members;
         let leads = self.core.state() == StateRole::Leader && self.core.term() == changing.term;
