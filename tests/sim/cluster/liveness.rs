@@ -1,0 +1,46 @@
+//! The liveness phase: with the faults over there is a leader, appends commit, and all logs end equal.
+
+use super::*;
+
+impl Cluster {
+    pub(super) fn heal(&mut self) {
+        self.note("heal");
+        self.cut.clear();
+        for id in self.ids_of_members() {
+            self.members[&id].disk.fail_sync(u64::MAX);
+            self.members[&id].disk.fail_after_ops(u64::MAX);
+            // A sync that failed may not have been heard of yet.
+            self.turn(id);
+            let failed = self.open(id).is_some_and(|open| open.shared.failure().is_some());
+            if failed || self.members[&id].disk.space().is_err() {
+                self.kill(id);
+            }
+            self.restart(id);
+        }
+        self.links.clear();
+        self.dial();
+        // Ten election timeouts of a second.
+        let leader = self.until(10_000, |cluster| cluster.ready_leader()).expect("a leader");
+        if self.membership.changing {
+            return self.heal_members();
+        }
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            self.ids += 1;
+            let body = body(self.ids, 100);
+            let open = self.open(leader).unwrap();
+            let entry = open.append(&body, Some(Duration::from_secs(60))).expect("it is taken");
+            self.appends.push(Placed { member: leader, entry, body, status: None });
+            ids.push(entry.index.0);
+        }
+        let all = *ids.last().unwrap();
+        self.until(20_000, |cluster| {
+            let there = |m: &Member| m.open.as_ref().is_some_and(|o| o.shared.committed().0 > all);
+            let mut members = cluster.members.iter().filter(|(id, _)| cluster.belongs(**id));
+            members.all(|(_, member)| there(member)).then_some(())
+        })
+        .unwrap_or_else(|| panic!("the members do not all come to {all}"));
+        self.check();
+        self.check_final();
+    }
+}
