@@ -565,6 +565,8 @@ impl Cluster {
                 let next = open.turn();
                 let worked = !idle && open.work();
                 self.check_turned(id, next);
+                // Before another turn purges what this one committed.
+                self.check_open(id);
                 if !worked && matches!(next, Next::At(_) | Next::Over) {
                     break;
                 }
