@@ -4,6 +4,7 @@
 //! timeouts, appends commit, and all logs end byte for byte equal.
 
 mod check;
+mod elections;
 mod handover;
 mod hellos;
 mod incarnations;
@@ -77,6 +78,8 @@ pub struct Cluster {
     /// What was ever committed anywhere.
     agreed: Vec<(Entry, Vec<u8>)>,
     leaders: HashMap<u64, u64>,
+    /// Who voted, by term and candidate, as far as the candidate heard of it.
+    votes: HashMap<(u64, u64), BTreeSet<u64>>,
     appends: Vec<Placed>,
     /// How much was agreed, as far as anybody showed, when each read barrier was asked for.
     barriers: Vec<u64>,
@@ -136,6 +139,7 @@ impl Cluster {
             closed: Arc::default(),
             agreed: Vec::new(),
             leaders: HashMap::new(),
+            votes: HashMap::new(),
             appends: Vec::new(),
             barriers: Vec::new(),
             covered: 0,
@@ -220,7 +224,8 @@ impl Cluster {
             938..946 => self.power_cut(id),
             946..948 => self.all_lose_power(),
             948..975 => self.restart(id),
-            975..990 => self.read_index(id),
+            975..988 => self.read_index(id),
+            988..990 => self.depose(),
             990..993 => self.purge(id),
             993..995 => self.fail_a_sync(id),
             995..997 => self.fail_at_a_write(id),
@@ -352,6 +357,7 @@ impl Cluster {
         let header = FrameHeader::decode(fixed, &limits()).expect("our own frame");
         let message = header.message(rest).expect("our own message");
         self.note(("arrives", from, to, &message));
+        self.count_vote(from, to, &message);
         if let Some(open) = self.open(to) {
             open.shared.post_peer(FromPeer::Message { from, message: Box::new(message), raw });
         }

@@ -41,6 +41,7 @@ fn each_planted_bug_is_caught() {
     caught_in_a_cluster(Plant::AckBeforeSync);
     caught_in_a_cluster(Plant::VoteNotSynced);
     caught_in_a_cluster(Plant::DeliverBeforeCommit);
+    caught_in_a_cluster(Plant::CommitOldTerm);
     caught_in_a_cluster(Plant::TruncateBelowCommit);
     caught_in_a_cluster(Plant::IncarnationKept);
     caught_in_a_cluster(Plant::ResetNotAtomic);

@@ -30,9 +30,15 @@ impl Cluster {
             member.term = state.term;
         }
         if state.role == Role::Leader {
-            let leader = *self.leaders.entry(state.term).or_insert(id);
-            assert_eq!(leader, id, "two leaders of term {}", state.term);
+            let leader = self.leaders.get(&state.term).copied();
+            assert!(leader.is_none_or(|leader| leader == id), "two leaders of term {}", state.term);
+            if leader.is_none() {
+                self.leaders.insert(state.term, id);
+                self.check_election(state.term, id);
+            }
         }
+        let member = self.members.get_mut(&id).unwrap();
+        let Some(open) = &member.open else { return };
         let options = ReadOptions {
             max_entries: 64,
             wait: Some(Duration::ZERO),

@@ -99,6 +99,10 @@ impl Membership {
         self.sets.last_key_value().map(|(_, set)| set.iter().flatten().copied().collect())
     }
 
+    fn learners(&self) -> Vec<u64> {
+        self.sets.last_key_value().map(|(_, [_, _, l, _])| l.clone()).unwrap_or_default()
+    }
+
     fn voters(&self) -> Vec<u64> {
         self.sets.last_key_value().map(|(_, [voters, ..])| voters.clone()).unwrap_or_default()
     }
@@ -111,16 +115,23 @@ impl Cluster {
         let rng = &mut self.membership.rng;
         let any = rng.u64(1..=self.members.len() as u64);
         let of = if rng.u32(..10) == 0 { Some(any) } else { rng.choice(&leaders).copied() };
-        let (whom, wait) = (rng.u64(0..=self.members.len() as u64), rng.u64(0..3_000));
-        let op = rng.u32(..10);
+        let whom = rng.u64(0..=self.members.len() as u64);
+        let wait = if rng.u32(..4) == 0 { rng.u64(0..300) } else { rng.u64(3_000..8_000) };
+        let op = rng.u32(..20);
+        let learners = self.membership.learners();
+        let learner = self.membership.rng.choice(&learners).copied().unwrap_or(whom);
         let Some(of) = of else { return };
         match op {
-            0..4 => self.ask_transfer(of, whom, wait),
-            4..6 => self.add(of, whom, wait),
-            6 => drop(self.ask_change(of, &[(MemberOp::Remove, whom)], wait)),
-            7 => drop(self.ask_change(of, &[(MemberOp::Demote, whom)], wait)),
-            8 => drop(self.ask_change(of, &[(MemberOp::Promote, whom)], wait)),
+            0..2 => return self.ask_transfer(of, whom, wait),
+            2..8 => self.add(of, whom, wait),
+            8..10 => drop(self.ask_change(of, &[(MemberOp::Remove, whom)], wait)),
+            10..12 => drop(self.ask_change(of, &[(MemberOp::Demote, whom)], wait)),
+            12..17 => drop(self.ask_change(of, &[(MemberOp::Promote, learner)], wait)),
             _ => self.ask_several(of, wait),
+        }
+        // Not every change is to meet a fault before it has begun.
+        if self.membership.rng.bool() {
+            self.calm();
         }
     }
 

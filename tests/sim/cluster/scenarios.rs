@@ -125,7 +125,7 @@ impl Cluster {
     }
 
     /// Nothing comes from it, and nothing to it.
-    fn isolate(&mut self, id: u64) {
+    pub(super) fn isolate(&mut self, id: u64) {
         for other in self.others(&[id]) {
             self.cut.extend([(id, other), (other, id)]);
         }
