@@ -299,17 +299,21 @@ pub fn free_address() -> SocketAddr {
     SocketAddr::from(([127, 64 | pid[1] & 63, pid[2], pid[3]], port))
 }
 
-/// All of a member's log, by reading it.
+/// All of a member's log, by reading it: some thousand questions at a time.
 fn read_log(node: u64, member: &Process, committed: u64) -> Log {
-    let state = member.call("state");
-    let begin = state.number("begin").unwrap();
-    let asked: Vec<_> = (begin..committed).map(|i| member.ask(&format!("read {i}"))).collect();
-    let records = asked.into_iter().zip(begin..).map(|(asked, index)| {
-        let answer = asked.recv_timeout(PATIENCE).unwrap();
-        assert!(answer.ok(), "{index} on member {node}: {answer:?}");
-        (answer.number("index").unwrap(), answer.number("term").unwrap(), answer.body().to_owned())
-    });
-    Log { node, records: records.collect() }
+    let begin = member.call("state").number("begin").unwrap();
+    let mut records = Vec::new();
+    for from in (begin..committed).step_by(4_096) {
+        let to = committed.min(from + 4_096);
+        let asked: Vec<_> = (from..to).map(|i| member.ask(&format!("read {i}"))).collect();
+        for (asked, index) in asked.into_iter().zip(from..) {
+            let answer = asked.recv_timeout(PATIENCE).unwrap();
+            assert!(answer.ok(), "{index} on member {node}: {answer:?}");
+            let (index, term) = (answer.number("index").unwrap(), answer.number("term").unwrap());
+            records.push((index, term, answer.body().to_owned()));
+        }
+    }
+    Log { node, records }
 }
 
 /// The bytes of the data files from the first one on, up to `position`.
