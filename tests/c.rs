@@ -146,6 +146,42 @@ fn cluster() {
     }
 }
 
+/// The load generator: each way of appending ends with figures and without a failure, and leaves
+/// nothing behind.
+#[test]
+fn load() {
+    let program = compile("examples/c/bench.c", &["-std=c11", "-pthread"]);
+    let ways = [
+        "",
+        "--members 1",
+        "--batch 16 --flush 10ms",
+        "--callers 4 --in-flight 100",
+        "--callers 4 --blocking yes",
+        "--rate 2000",
+        "--groups 3 --in-flight 30",
+    ];
+    let place = tempfile::tempdir().unwrap();
+    for way in ways {
+        let settings = "--seconds 0.3 --json yes --option segment.bytes=16MiB --dir";
+        let mut words: Vec<&Path> = settings.split(' ').map(Path::new).collect();
+        words.push(place.path());
+        words.extend(way.split_whitespace().map(Path::new));
+        let (status, text) = run_with(&program, &words, &[]);
+        assert!(status.success(), "{way}: {status}\n{text}");
+        let value = text.split("\"entries\":").nth(1).and_then(|rest| rest.split(',').next());
+        assert!(value.unwrap().parse::<u64>().unwrap() > 0, "{way}: {text}");
+        assert!(text.contains("\"failures\":0,"), "{way}: {text}");
+    }
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+    let bad =
+        [("--members 0", "from 1 to 9"), ("--seconds", "a value is missing"), ("--x 1", "no such")];
+    for (words, says) in bad {
+        let words: Vec<&Path> = words.split(' ').map(Path::new).collect();
+        let (status, text) = run_with(&program, &words, &[]);
+        assert!(!status.success() && text.contains(says), "{text}");
+    }
+}
+
 /// A green run under a sanitizer means something only if the sanitizer is there.
 #[test]
 fn sanitizer_is_linked() {
