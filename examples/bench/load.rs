@@ -48,6 +48,11 @@ struct Mark {
     caller: usize,
 }
 
+/// Of latencies in ns, up to a minute.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap()
+}
+
 /// A mark is one word: a caller takes 10 bits, the time 54 of them, half a year in ns.
 const CALLER_BITS: u32 = 10;
 
@@ -142,7 +147,7 @@ impl Loaded {
             failures: AtomicU64::new(0),
             failure: Mutex::new(None),
             turn: AtomicU64::new(0),
-            latencies: Mutex::new(Histogram::new(3).unwrap()),
+            latencies: Mutex::new(histogram()),
         })
     }
 

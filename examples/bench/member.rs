@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use dledger::group::Group;
 use dledger::options::Options;
-use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::load::{Load, Loaded};
+use crate::load::{Load, Loaded, histogram};
 use crate::wanted::Wanted;
 
 /// `place`: this member's number, the directory of all, and their ports.
@@ -114,7 +113,7 @@ fn wait_until_all_lead(groups: &[Arc<Group>]) -> Result<(), String> {
 }
 
 fn latencies(loaded: &[Arc<Loaded>]) -> String {
-    let mut all = Histogram::<u64>::new(3).unwrap();
+    let mut all = histogram();
     loaded.iter().for_each(|l| all.add(l.latencies()).unwrap());
     let failures: u64 = loaded.iter().map(|l| l.failures.load(Ordering::Relaxed)).sum();
     let failure = loaded.iter().find_map(|l| l.failure());
