@@ -103,7 +103,10 @@ extern "C" {
 #define DL_OPT_DISK_FULL "disk.full.ratio"       /* "0.90": appends end in DL_E_DISK_FULL above */
 #define DL_OPT_MISSING_TAIL "recovery.missing.tail" /* "refuse" (default) | "clamp": unsafe, loses
                                                   * what was acknowledged */
-#define DL_OPT_TLS_CERT "tls.cert"               /* + tls.key, tls.ca: mutual TLS between members */
+#define DL_OPT_TLS_CERT "tls.cert"               /* + tls.key, tls.ca: PEM files, read by dl_start.
+                                                  * Mutual TLS 1.3 between members; the
+                                                  * certificate bears the URI
+                                                  * dledger:<group>/<node.id> */
 #define DL_OPT_INSECURE "insecure.listen"        /* "no" (default): without TLS loopback only */
 #define DL_OPT_CALLBACKS "callbacks"             /* "thread" (default) or "poll" */
                                                  /* the rest: dl_options() and the manual */

@@ -5,8 +5,8 @@
 //! queued on a connection that dies is gone, and the engine sends again. Nothing is delivered
 //! twice, nor cut, nor from one whose hello was not accepted.
 //!
-//! One thread of the process accepts and reads the hellos of all its groups; all else runs on the
-//! runtime of the group. What a message means is not decided here.
+//! One thread of the process accepts, makes TLS and reads the hellos of all its groups; all else
+//! runs on the runtime of the group. What a message means is not decided here.
 
 mod accepted;
 mod fault;
@@ -16,8 +16,10 @@ mod listen;
 mod outbox;
 mod peer;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ use tokio::time::sleep;
 pub use fault::{Count, Counters, Fault};
 pub use limits::Config;
 pub use outbox::Unsent;
+pub use tls::{Tls, TlsError, TlsFiles, certificate_name};
 
 use crate::commitlog::meta::MemberSet;
 use crate::error::{Error, Result};
@@ -130,13 +133,14 @@ impl Net {
     /// time drivers, and of which the caller ends the blocking threads with
     /// `shutdown_background`: a name that is being resolved may hang for long.
     ///
-    /// An address that is not loopback is refused unless [`Config::insecure_listen`] is set; so is
-    /// a second group of the same name at one address.
+    /// An address that is not loopback is refused unless there is [`Config::tls`] or
+    /// [`Config::insecure_listen`] is set; so is a second group of the same name at one address,
+    /// and one that has other files for TLS than those that are there.
     pub fn start(runtime: &Handle, handler: Arc<dyn Handler>, config: Config) -> Result<Net> {
-        let group = handler.identity().group;
+        let Identity { group, node, .. } = handler.identity();
         let counters = Arc::new(Counters::new(format!("group {group}")));
         let (hand, arrivals) = mpsc::channel(ARRIVALS);
-        let door = Door { handler: handler.clone(), counters: counters.clone(), hand };
+        let door = Door { node, handler: handler.clone(), counters: counters.clone(), hand };
         let registration = listen::register(&config, &group, door)?;
         let inner = Arc::new(Inner { handler, config, counters });
         let accepted = Accepted::start(runtime, inner.clone(), arrivals);

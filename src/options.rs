@@ -482,7 +482,8 @@ pub static OPTIONS: &[OptionInfo] = &[
         kind: "text",
         preset: "",
         allowed: "the path of a PEM file",
-        doc: "Certificate of this member; with tls.key and tls.ca members use mutual TLS.",
+        doc: "Certificate of this member, named dledger:<group>/<node.id>; with tls.key and tls.ca, all \
+              read by dl_start, members speak mutual TLS 1.3 and nothing else.",
         live: false,
         set: |o, v| text(v).map(|v| o.tls_cert = Some(v)),
     },
@@ -500,7 +501,8 @@ pub static OPTIONS: &[OptionInfo] = &[
         kind: "text",
         preset: "",
         allowed: "the path of a PEM file",
-        doc: "Authority that all members' certificates must come from.",
+        doc: "Authority that all members' certificates must come from; several, while one \
+              replaces another.",
         live: false,
         set: |o, v| text(v).map(|v| o.tls_ca = Some(v)),
     },

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use dledger::net::{Tls, TlsFiles};
 use dledger::options::{OPTIONS, Options};
 
 /// Each C program compiles without a warning against the committed header.
@@ -23,6 +24,28 @@ fn the_c_examples_compile() {
         command.arg(root().join("include")).arg(&source);
         let answer = command.output().unwrap_or_else(|error| panic!("{compiler}: {error}"));
         assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    }
+}
+
+/// The lines that make certificates make such as members take.
+#[test]
+fn the_certificates_are_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    if Command::new("openssl").arg("version").output().is_err() {
+        println!("SKIPPED: there is no openssl");
+        return;
+    }
+    let lines = blocks(&readme(), "sh");
+    let lines = lines.iter().find(|block| block.contains("openssl")).unwrap();
+    let mut shell = Command::new("sh");
+    let answer = shell.args(["-e", "-c", lines]).current_dir(directory.path()).output().unwrap();
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    for id in 1..=3 {
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let (cert, key) = (path(&format!("{id}.pem")), path(&format!("{id}.key")));
+        let files = TlsFiles { cert, key, ca: path("ca.pem") };
+        let tls = Tls::read(files, "orders", id).unwrap();
+        assert!(!tls.names("orders", id + 1));
     }
 }
 

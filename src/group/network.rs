@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 
 use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::Slice;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::group::metrics::Metric;
 use crate::group::peers::{Answer, FromPeer, Network};
 use crate::group::shared::Shared;
-use crate::net::{Config, Counters, Handler, Identity, Incoming, Net, Unsent};
+use crate::net::{Config, Counters, Handler, Identity, Incoming, Net, Tls, TlsFiles, Unsent};
 use crate::options::Options;
 use crate::types::Anchor;
 use crate::wire::{Hello, Limits, Message};
@@ -55,10 +55,14 @@ pub fn connect(
     incarnation: u64,
 ) -> Result<Option<(Connected, Figures)>> {
     let Some(listen) = listens_at(shared, options) else { return Ok(None) };
-    if options.tls_cert.is_some() {
-        // What was meant to be encrypted is never sent in the clear.
-        return Err(Error::Status(Status::Unsupported));
-    }
+    // Checked to be set together, or not at all.
+    let tls = match (&options.tls_cert, &options.tls_key, &options.tls_ca) {
+        (Some(cert), Some(key), Some(ca)) => {
+            let files = TlsFiles { cert: cert.clone(), key: key.clone(), ca: ca.clone() };
+            Some(Tls::read(files, &options.group, shared.node)?)
+        }
+        _ => None,
+    };
     let failed = |source| Error::Resource { what: "the group's runtime", source };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let identity = Identity {
@@ -72,6 +76,7 @@ pub fn connect(
     };
     let record_max = u32::try_from(options.segment_bytes).unwrap_or(u32::MAX);
     let mut config = Config::new(listen, Limits::new(record_max), incarnation);
+    config.tls = tls;
     config.insecure_listen = options.insecure_listen;
     let reception = Arc::new(Reception { shared: shared.clone(), identity });
     let net = Net::start(runtime.handle(), reception, config)?;

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -118,7 +117,7 @@ impl Accepted {
         room: Arc<Semaphore>,
     ) -> Result<(), Fault> {
         let Arrival { stream, hello } = arrival;
-        let mut stream = TcpStream::from_std(stream)?;
+        let mut stream = stream.enter()?;
         let limit = self.inner.config.hello_limit;
         // The binding of an incarnation may take as long as a slow disk does.
         let accepted = timeout(limit, self.inner.accept(&hello, None)).await;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::lock;
+use super::tls::TlsError;
 use crate::wire::{FrameError, HelloError, Refusal};
 
 /// Why a connection was not made, or is closed.
@@ -27,6 +28,9 @@ pub enum Fault {
     /// What should have been a frame is none.
     #[error("{0}")]
     Frame(#[from] FrameError),
+    /// TLS was not made, or broke.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// No hello, or no answer, came in time.
     #[error("it does not say hello in time")]
     Slow,
@@ -101,6 +105,7 @@ impl Fault {
             Fault::Message(_) => 5,
             Fault::Hello(error) => HELLO + hello_slot(error),
             Fault::Frame(error) => FRAME + frame_slot(error),
+            Fault::Tls(error) => TLS + tls_slot(error),
             Fault::Refused(refusal) => REFUSED + *refusal as usize - 1,
             Fault::RefusedBy(refusal) => REFUSED_BY + *refusal as usize - 1,
         }
@@ -109,7 +114,10 @@ impl Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
-        Fault::Lost(error.kind())
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(inner) => Fault::Tls(inner.into()),
+            None => Fault::Lost(error.kind()),
+        }
     }
 }
 
@@ -212,6 +220,20 @@ fn frame_slot(error: &FrameError) -> usize {
     }
 }
 
+fn tls_slot(error: &TlsError) -> usize {
+    match error {
+        TlsError::Noise => 0,
+        TlsError::Incompatible => 1,
+        TlsError::NoCertificate => 2,
+        TlsError::Authority => 3,
+        TlsError::Time => 4,
+        TlsError::Signature => 5,
+        TlsError::Certificate => 6,
+        TlsError::Alert(_) => 7,
+        TlsError::Failed => 8,
+    }
+}
+
 /// A fault is not logged again for so long.
 const QUIET: Duration = Duration::from_secs(60);
 /// So many peers and kinds are remembered.
@@ -219,7 +241,8 @@ const LOGGED_MAX: usize = 1024;
 
 const HELLO: usize = 6;
 const FRAME: usize = HELLO + 5;
-const REFUSED: usize = FRAME + 7;
+const TLS: usize = FRAME + 7;
+const REFUSED: usize = TLS + 9;
 const REFUSED_BY: usize = REFUSED + 9;
 /// The names of faults, and each as a label of a metric.
 macro_rules! names {
@@ -248,6 +271,15 @@ names! {
     "frame.checksum"
     "frame.malformed"
     "frame.raw_sum"
+    "tls.noise"
+    "tls.incompatible"
+    "tls.no_certificate"
+    "tls.authority"
+    "tls.time"
+    "tls.signature"
+    "tls.certificate"
+    "tls.alert"
+    "tls.failed"
     "refused.version"
     "refused.unknown_group"
     "refused.not_me"
@@ -300,6 +332,15 @@ mod tests {
             Fault::Frame(FrameError::Checksum).name(),
             Fault::Frame(FrameError::Malformed(kind)).name(),
             Fault::Frame(FrameError::RawSum { sum: 1, raw: 0 }).name(),
+            Fault::Tls(TlsError::Noise).name(),
+            Fault::Tls(TlsError::Incompatible).name(),
+            Fault::Tls(TlsError::NoCertificate).name(),
+            Fault::Tls(TlsError::Authority).name(),
+            Fault::Tls(TlsError::Time).name(),
+            Fault::Tls(TlsError::Signature).name(),
+            Fault::Tls(TlsError::Certificate).name(),
+            Fault::Tls(TlsError::Alert(rustls::AlertDescription::UnknownCA)).name(),
+            Fault::Tls(TlsError::Failed).name(),
         ]);
         names.sort_unstable();
         let mut all = NAMES;

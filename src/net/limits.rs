@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::tls::Tls;
 use crate::wire::Limits;
 
 /// The settings of a [`Net`](super::Net).
@@ -10,6 +11,9 @@ pub struct Config {
     /// Where to listen, `host:port`. Groups with an equal address share a listener;
     /// with port 0 each has its own.
     pub listen: String,
+    /// With it all connections are TLS; `None`: none is. Groups that share a listener have the same
+    /// files, and the listener has what the last one of them read.
+    pub tls: Option<Tls>,
     /// Listen without TLS at other addresses than loopback too.
     pub insecure_listen: bool,
     /// What a frame may have.
@@ -21,7 +25,7 @@ pub struct Config {
     pub incoming_max: usize,
     /// How long a connection may take to be made.
     pub connect_limit: Duration,
-    /// How long a hello may take, its answer included. A listener has that of its first group.
+    /// How long a hello may take, TLS before it and its answer included. A listener has that of its first group.
     pub hello_limit: Duration,
     /// The first pause before a member that could not be reached is dialled again; it doubles.
     pub redial_min: Duration,
@@ -36,6 +40,7 @@ impl Config {
     pub fn new(listen: impl Into<String>, frames: Limits, seed: u64) -> Config {
         Config {
             listen: listen.into(),
+            tls: None,
             insecure_listen: false,
             frames,
             queued_max: 64 << 20,

@@ -1,11 +1,11 @@
 //! The listeners of the process: one for each address, shared by the groups that listen there. All
-//! run on one thread, which reads each hello, finds the group that it names, refuses who has no
-//! business there, and hands the others over to the group.
+//! run on one thread, which makes TLS if the groups have it, reads each hello, finds the group that
+//! it names, refuses who has no business there, and hands the others over to the group.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::net::ToSocketAddrs;
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::time::Duration;
 
@@ -13,10 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::fault::{Counters, Fault, Who};
 use super::limits::{Config, HELLOS_MAX};
+use super::stream::{Parked, Stream};
+use super::tls::{self, Tls};
 use super::{Error, Handler, Result, greeting, judge, lock, socket};
 use crate::wire::hello::VERSION;
 use crate::wire::{Hello, Refusal};
@@ -24,6 +26,8 @@ use crate::wire::{Hello, Refusal};
 /// How the listener gets at a group.
 #[derive(Clone)]
 pub struct Door {
+    /// The group's member here.
+    pub node: u64,
     /// Says whom to let in. Called on the listener's thread.
     pub handler: Arc<dyn Handler>,
     /// Where it counts what happened before the group's door.
@@ -34,8 +38,8 @@ pub struct Door {
 
 /// A connection whose hello is good, and not answered yet.
 pub struct Arrival {
-    /// Not blocking.
-    pub stream: StdStream,
+    /// To be taken into the group's runtime.
+    pub stream: Parked,
     /// What was said on it.
     pub hello: Hello,
 }
@@ -59,11 +63,13 @@ struct Hall {
     doors: Mutex<HashMap<String, Door>>,
     counters: Arc<Counters>,
     hello_limit: Duration,
+    /// What the last group that came has read. Never changes between some and none.
+    tls: Mutex<Option<Tls>>,
 }
 
 /// Registers a group with the listener at [`Config::listen`], which is opened if there is none.
 pub fn register(config: &Config, group: &str, door: Door) -> Result<Registration> {
-    let addresses = resolve(&config.listen, config.insecure_listen)?;
+    let addresses = resolve(&config.listen, config.tls.is_some() || config.insecure_listen)?;
     let mut process = lock(&PROCESS);
     let there = addresses.iter().find_map(|address| process.listeners.get(address));
     let listener = match there {
@@ -79,6 +85,7 @@ pub fn register(config: &Config, group: &str, door: Door) -> Result<Registration
         let text = format!("the group {group} listens at {} already", listener.address);
         return Err(Error::Invalid(text.into()));
     }
+    listener.hall.agree(&doors, group, config.tls.as_ref())?;
     doors.insert(group.to_owned(), door);
     drop(doors);
     Ok(Registration { group: group.to_owned(), listener })
@@ -146,6 +153,8 @@ impl Listener {
             doors: Mutex::default(),
             counters: Arc::new(Counters::new(format!("listener at {address}"))),
             hello_limit: config.hello_limit,
+            // Before the first connection: a plain one would prove nothing.
+            tls: Mutex::new(config.tls.clone()),
         });
         let (open, closed) = std_mpsc::channel();
         let here = hall.clone();
@@ -193,9 +202,43 @@ async fn accept(socket: TcpListener, here: IpAddr, hall: Arc<Hall>) {
 }
 
 impl Hall {
-    /// Reads a hello, and hands the connection over or refuses it.
-    async fn receive(self: Arc<Hall>, mut stream: TcpStream, from: IpAddr) {
-        let heard = timeout(self.hello_limit, greeting::hear(&mut stream)).await;
+    /// Takes what `group` has read for TLS. The groups that are there already get the same: nobody
+    /// says whom he dials before TLS is made. So all must have the same files, and what is in them
+    /// now must name each member here.
+    fn agree(&self, doors: &HashMap<String, Door>, group: &str, tls: Option<&Tls>) -> Result<()> {
+        let mut ours = lock(&self.tls);
+        if let Some(other) = doors.keys().next()
+            && ours.as_ref().map(Tls::files) != tls.map(Tls::files)
+        {
+            return Err(Error::Config(format!(
+                "the groups {other} and {group} listen at one address: they must have the same \
+                 tls.cert, tls.key and tls.ca, or none of them"
+            )));
+        }
+        for (other, door) in doors {
+            if let Some(tls) = tls.filter(|tls| !tls.names(other, door.node)) {
+                return Err(Error::Config(format!(
+                    "tls.cert = {}: the certificate does not name {}, which listens at the same \
+                     address",
+                    tls.files().cert,
+                    tls::certificate_name(other, door.node)
+                )));
+            }
+        }
+        *ours = tls.cloned();
+        Ok(())
+    }
+
+    /// Hears who is there, and hands the connection over or refuses it.
+    async fn receive(self: Arc<Hall>, socket: TcpStream, from: IpAddr) {
+        socket::tune(&socket);
+        let limit = Instant::now() + self.hello_limit;
+        let made = timeout_at(limit, self.secure(socket)).await;
+        let mut stream = match made.unwrap_or(Err(Fault::Slow)) {
+            Ok(stream) => stream,
+            Err(fault) => return self.counters.blame(Who::Address(from), fault),
+        };
+        let heard = timeout_at(limit, greeting::hear(&mut stream)).await;
         let hello = match heard.unwrap_or(Err(Fault::Slow)) {
             Ok(hello) => hello,
             Err(fault) => return self.counters.blame(Who::Address(from), fault),
@@ -207,14 +250,25 @@ impl Hall {
             let _ = timeout(self.hello_limit, greeting::refuse(&mut stream, refusal)).await;
         }
     }
+
+    /// Makes TLS, if the groups have it.
+    async fn secure(&self, socket: TcpStream) -> std::result::Result<Stream, Fault> {
+        let tls = lock(&self.tls).clone();
+        match tls {
+            None => Ok(Stream::Plain(socket)),
+            Some(tls) => tls.accept(socket).await,
+        }
+    }
 }
 
 fn hand_over(
-    stream: TcpStream,
+    stream: Stream,
     hello: Hello,
     door: Option<&Door>,
-) -> std::result::Result<(), (TcpStream, Refusal)> {
+) -> std::result::Result<(), (Stream, Refusal)> {
     let verdict = match door {
+        // Before anything that it says is believed.
+        _ if !stream.proves(&hello.group, hello.from) => Err(Refusal::Certificate),
         _ if hello.version != VERSION => Err(Refusal::Version),
         None => Err(Refusal::UnknownGroup),
         Some(door) => judge(&*door.handler, &hello, None).map(|_| door),
@@ -224,22 +278,21 @@ fn hand_over(
         Err(refusal) => return Err((stream, refusal)),
     };
     let Ok(place) = door.hand.try_reserve() else { return Err((stream, Refusal::Busy)) };
-    socket::tune(&stream);
-    if let Ok(stream) = stream.into_std() {
+    if let Ok(stream) = stream.park() {
         place.send(Arrival { stream, hello });
     }
     Ok(())
 }
 
-/// The addresses of `listen`. Without TLS they must be loopback, unless `insecure`.
-fn resolve(listen: &str, insecure: bool) -> Result<Vec<SocketAddr>> {
+/// The addresses of `listen`. They must be loopback, unless it may be `open`.
+fn resolve(listen: &str, open: bool) -> Result<Vec<SocketAddr>> {
     let addresses: Vec<_> = listen
         .to_socket_addrs()
         .map_err(|e| Error::Config(format!("listen = {listen}: {e}")))?
         .collect();
     match addresses.iter().find(|address| !address.ip().is_loopback()) {
-        Some(open) if !insecure => Err(Error::Config(format!(
-            "listen = {listen}: {open} is open to the network, and without TLS anybody there \
+        Some(address) if !open => Err(Error::Config(format!(
+            "listen = {listen}: {address} is open to the network, and without TLS anybody there \
              could speak for a member; set tls.*, or insecure.listen = yes"
         ))),
         _ => Ok(addresses),

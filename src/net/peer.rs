@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::fault::{Fault, Who};
 use super::limits::Backoff;
 use super::outbox::{self, Frame, Outbox, Unsent};
+use super::stream::Stream;
 use super::{Inner, greeting, lock, socket};
 use crate::wire::{Hello, Limits, Message, Refusal};
 
@@ -121,24 +122,29 @@ impl Dialler {
     }
 
     /// A connection on which both said hello.
-    async fn dial(&self) -> Result<(TcpStream, Hello), Fault> {
+    async fn dial(&self) -> Result<(Stream, Hello), Fault> {
         let config = &self.inner.config;
-        let mut stream = timeout(config.connect_limit, connect(&self.address))
+        let socket = timeout(config.connect_limit, connect(&self.address))
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .map_err(|error| Fault::Dial(error.kind()))?;
-        socket::tune(&stream);
-        let asked = timeout(config.hello_limit, self.greet(&mut stream)).await;
-        Ok((stream, asked.map_err(|_| Fault::Slow)??))
+        socket::tune(&socket);
+        timeout(config.hello_limit, self.greet(socket)).await.unwrap_or(Err(Fault::Slow))
     }
 
-    async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        stream: &mut S,
-    ) -> Result<Hello, Fault> {
-        let hello = greeting::ask(stream, &self.inner.hello(self.id)).await?;
+    /// Makes TLS, if the group has it, and says hello to whom we meant, and to nobody else.
+    async fn greet(&self, socket: TcpStream) -> Result<(Stream, Hello), Fault> {
+        let mut stream = match &self.inner.config.tls {
+            None => Stream::Plain(socket),
+            Some(tls) => tls.dial(socket).await?,
+        };
+        let ours = self.inner.hello(self.id);
+        if !stream.proves(&ours.group, self.id) {
+            return Err(Fault::Refused(Refusal::Certificate));
+        }
+        let hello = greeting::ask(&mut stream, &ours).await?;
         self.inner.accept(&hello, Some(self.id)).await.map_err(Fault::Refused)?;
-        Ok(hello)
+        Ok((stream, hello))
     }
 
     /// Sends until the connection dies.

@@ -2,9 +2,12 @@
 //! them and wait with a deadline that no working machine needs.
 
 mod bad_peers;
+#[path = "../../tests/support/certificates.rs"]
+mod certificates;
 mod exchange;
 mod hellos;
 mod outbox;
+mod tls;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -208,6 +211,12 @@ impl Node {
         to.handler.wait_for(&came(me, heartbeat(n), Bytes::new()));
     }
 
+    /// The same, once there is a connection.
+    fn says_soon(&mut self, to: &Node, n: u64) {
+        self.handler.next(&Heard::Reached(to.handler.identity.node));
+        self.says(to, n);
+    }
+
     fn count(&self, fault: Fault) -> u64 {
         self.net.as_ref().unwrap().counters().count(fault)
     }
@@ -244,7 +253,7 @@ fn meet(one: &mut Node, two: &mut Node) {
 }
 
 /// Somebody with a socket and no scruples.
-struct Stranger(TcpStream);
+struct Stranger<S = TcpStream>(S);
 
 impl Stranger {
     fn dials(node: &Node) -> Stranger {
@@ -263,6 +272,16 @@ impl Stranger {
         }
     }
 
+    /// Fails if the connection is not closed, or if anything comes before that.
+    fn sees_the_end(mut self) {
+        match self.0.read(&mut [0; 64]) {
+            Ok(n) => assert_eq!(n, 0, "bytes from the acceptor"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
+}
+
+impl<S: Read + Write> Stranger<S> {
     fn sends(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
     }
@@ -274,14 +293,6 @@ impl Stranger {
         bytes.resize(PREFIX + HelloAnswer::rest(&prefix).unwrap(), 0);
         self.0.read_exact(&mut bytes[PREFIX..]).unwrap();
         HelloAnswer::decode(&bytes).unwrap()
-    }
-
-    /// Fails if the connection is not closed, or if anything comes before that.
-    fn sees_the_end(mut self) {
-        match self.0.read(&mut [0; 64]) {
-            Ok(n) => assert_eq!(n, 0, "bytes from the acceptor"),
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
-        }
     }
 }
 

@@ -6,29 +6,34 @@ use crate::wire::frame::{self, HEADER};
 use crate::wire::{FrameError, HelloError, Kind};
 
 /// Two members that speak with each other all the time, and what they have to show for it.
-struct Group {
-    one: Node,
-    two: Node,
+pub struct Group {
+    pub one: Node,
+    pub two: Node,
     said: u64,
 }
 
 impl Group {
     fn new(config: Config) -> Group {
-        let mut one = Node::start(Recorder::new("g", 1, &members()), config);
-        let mut two = Node::member(2);
+        Group::of(config, super::config())
+    }
+
+    /// With settings of their own.
+    pub fn of(one: Config, two: Config) -> Group {
+        let mut one = Node::start(Recorder::new("g", 1, &members()), one);
+        let mut two = Node::start(Recorder::new("g", 2, &members()), two);
         meet(&mut one, &mut two);
         Group { one, two, said: 0 }
     }
 
     /// Both directions work.
-    fn goes_on(&mut self) {
+    pub fn goes_on(&mut self) {
         self.said += 1;
         self.one.says(&self.two, self.said);
         self.two.says(&self.one, self.said);
     }
 
     /// No connection of the two was lost, or made again.
-    fn was_undisturbed(mut self) {
+    pub fn was_undisturbed(mut self) {
         self.goes_on();
         for node in [&mut self.one, &mut self.two] {
             let counters = node.net().counters();
