@@ -12,9 +12,12 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/compiled.rs"]
 mod compiled;
 
+use certificates::Authority;
 use compiled::{C, compile, library, sanitizer};
 
 /// Functions, constants, sizes and offsets are those of the contract, in both C standards.
@@ -113,6 +116,23 @@ fn life() {
 #[test]
 fn group() {
     program("group.c", C);
+}
+
+/// P10, scenario 30: three members that prove by certificates who they are.
+#[test]
+fn tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, other) = (Authority::new("one"), Authority::new("other"));
+    for (name, authority) in [("one", &one), ("other", &other)] {
+        fs::write(directory.path().join(format!("{name}.ca")), authority.pem()).unwrap();
+    }
+    for id in ["1", "2", "3"] {
+        one.issue(&[&format!("dledger:a%20b/{id}")]).write(directory.path(), id);
+    }
+    other.issue(&["dledger:a%20b/3"]).write(directory.path(), "other");
+    let (status, text) = run_in(directory.path(), &ffi_test("tls.c", C), &[]);
+    println!("{text}");
+    assert!(status.success(), "tls.c: {status}\n{text}");
 }
 
 /// P15, scenario 17: an exception in a callback ends the process with a message.
