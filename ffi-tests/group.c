@@ -282,7 +282,9 @@ static int changes_members(dl_log **log, int leader, uint64_t *seed) {
     append_many(log[4], &told[4], 20, seed);
     IS(DL_OK, dl_transfer_leader(log[4], (uint64_t)leader, 10000, &err));
     AWAIT(is_leader(log[leader]));
-    all_equal(log, state_of(log[leader]).committed.index);
+    uint64_t end = state_of(log[leader]).committed.index;
+    all_committed(log, end);
+    all_equal(log, end);
     IS(DL_OK, change(log[leader], DL_MEMBER_REMOVE, 4, NULL, 0, &err));
     AWAIT(sees(log[leader], 4, 0, 0) && sees(log[other], 4, 0, 0));
     AWAIT(sees(log[4], 4, 0, 0)); /* it learns it, and stands no more */
