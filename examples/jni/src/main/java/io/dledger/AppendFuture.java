@@ -1,0 +1,137 @@
+package io.dledger;
+
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+
+/**
+ * An append under way. Its place is known at once, and is the place it has for ever if it commits; the
+ * future ends when that is decided, always normally: ask {@link AppendResult#status()}, or call {@link
+ * AppendResult#orThrow()}.
+ *
+ * <p>What was refused at once is complete when the append returns, has no place (-1), and is not in the
+ * log. Committed appends complete in the order of their indexes, on the log's callback thread, where
+ * dependents run that are not {@code Async}. There, to wait for a future of the same log throws {@link
+ * DledgerException} with {@link Status#DEADLOCK}.
+ */
+public final class AppendFuture extends CompletableFuture<AppendResult> {
+    private final int count;
+    private long index = -1;
+    private long term = -1;
+    private long position = -1;
+    private long[] positions;
+    /** The place is written: a completion may be faster than the call that it is the end of. */
+    private volatile boolean placed;
+
+    AppendFuture(int count) {
+        this.count = count;
+    }
+
+    void place(long index, long term, long position, long[] positions) {
+        this.index = index;
+        this.term = term;
+        this.position = position;
+        this.positions = positions;
+        placed = true;
+    }
+
+    void refuse(int code, Throwable cause) {
+        placed = true;
+        complete(AppendResult.refused(code, count, cause));
+    }
+
+    /** On the callback thread, once. */
+    void end(AppendResult result) {
+        while (!placed) {
+            Thread.yield(); // the appender has returned from native code and is about to write it
+        }
+        complete(result);
+    }
+
+    /**
+     * Whether the log took it: then it has a place, and it may be committed.
+     *
+     * @return false if it was refused at once
+     */
+    public boolean isTaken() {
+        return index >= 0;
+    }
+
+    /**
+     * Index of the (first) record.
+     *
+     * @return -1 if it was refused at once
+     */
+    public long index() {
+        return index;
+    }
+
+    /**
+     * Term of this leadership.
+     *
+     * @return -1 if it was refused at once
+     */
+    public long term() {
+        return term;
+    }
+
+    /**
+     * Position of the (first) record's header, in bytes.
+     *
+     * @return -1 if it was refused at once
+     */
+    public long position() {
+        return position;
+    }
+
+    /**
+     * Position of the (first) record's body, in bytes.
+     *
+     * @return -1 if it was refused at once
+     */
+    public long bodyPosition() {
+        return position < 0 ? -1 : position + LogEntry.HEADER_BYTES;
+    }
+
+    /**
+     * How many records the append is of; their indexes are consecutive.
+     *
+     * @return 1, or the length of the batch
+     */
+    public int count() {
+        return count;
+    }
+
+    /**
+     * Position of the header of one record of a batch, in bytes.
+     *
+     * @param n from 0 to below {@link #count()}
+     * @return -1 if it was refused at once
+     */
+    public long position(int n) {
+        if (n < 0 || n >= count) {
+            throw new IndexOutOfBoundsException(n + " of " + count);
+        }
+        return positions == null ? position : positions[n];
+    }
+
+    @Override
+    public AppendResult get() throws InterruptedException, ExecutionException {
+        CallbackThread.mayWaitFor(this);
+        return super.get();
+    }
+
+    @Override
+    public AppendResult get(long timeout, TimeUnit unit)
+            throws InterruptedException, ExecutionException, TimeoutException {
+        CallbackThread.mayWaitFor(this);
+        return super.get(timeout, unit);
+    }
+
+    @Override
+    public AppendResult join() {
+        CallbackThread.mayWaitFor(this);
+        return super.join();
+    }
+}
