@@ -544,7 +544,8 @@ public final class Log implements AutoCloseable {
     }
 
     /**
-     * Forgets, on this member, whole segments that lie before an index. Begin moves.
+     * Forgets, on this member, whole segments that lie before an index. Begin moves a little later, with an
+     * event.
      *
      * @param index not above committed
      * @throws DledgerException if it cannot
@@ -559,7 +560,6 @@ public final class Log implements AutoCloseable {
             err.give();
             engine.handle.exit();
         }
-        engine.segments.dropBelow(engine.state().beginPosition());
     }
 
     // ---- Cluster --------------------------------------------------------------------------------------

@@ -71,27 +71,28 @@ final class Scratch {
     }
 
     void put(int at, byte[] bytes, int offset, int length) {
-        memory.clear().position(at);
+        memory.position(at);
         memory.put(bytes, offset, length);
     }
 
     /** What remains in {@code bytes}, whose position does not move. */
     void put(int at, ByteBuffer bytes) {
-        memory.clear().position(at);
+        memory.position(at);
         memory.put(bytes.duplicate());
     }
 
     byte[] bytes(int at, int length) {
         byte[] bytes = new byte[length];
-        memory.clear().position(at);
+        memory.position(at);
         memory.get(bytes);
         return bytes;
     }
 
     /** A big-endian buffer of the bytes from {@code at} on. */
     ByteBuffer slice(int at, int length) {
-        memory.clear().position(at).limit(at + length);
-        return memory.slice();
+        ByteBuffer all = memory.duplicate(); // of its own: words are read up to this one's limit
+        all.clear().position(at).limit(at + length);
+        return all.slice();
     }
 
     /** Throws what a {@code dl_error} at the beginning says, unless the status is OK. */

@@ -55,7 +55,7 @@ class AppendTest {
             for (int t = 0; t < threads; t++) {
                 Thread thread = new Thread(() -> {
                     for (int i = 0; i < each; i++) {
-                        AppendFuture append = log.append(new byte[20]);
+                        AppendFuture append = Logs.taken(log, new byte[20]);
                         append.thenAccept(result -> {
                             assertEquals(append.index(), result.index());
                             ended.add(result.orThrow().index());
@@ -108,7 +108,7 @@ class AppendTest {
                 }
                 assertTrue(held, "each append ended before it was looked at");
                 for (int i = 1; i < count; i++) {
-                    log.append(new byte[i % 50]).thenAccept(result -> ended.add(result.index()));
+                    Logs.taken(log, new byte[i % 50]).thenAccept(result -> ended.add(result.index()));
                 }
             }
             long end = begin + count;

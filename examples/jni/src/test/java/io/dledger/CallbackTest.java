@@ -71,15 +71,17 @@ class CallbackTest {
     @Test
     void whatWaitsIsRefusedOnTheCallbackThread() {
         List<Object> answers = Collections.synchronizedList(new ArrayList<>());
-        try (Log log = Logs.leader(dir)) {
-            Logs.appended(log, new byte[1]);
-            AtomicReference<AppendFuture> other = new AtomicReference<>();
+        AtomicReference<AppendFuture> other = new AtomicReference<>();
+        try (Log log = Log.open(Logs.config(dir))) {
             Runnable[] calls = {() -> log.stop(0), log::close, () -> log.readIndex(1000),
                 () -> log.flush(1000), () -> log.readCopy(0), () -> log.awaitCommitted(0, 1000),
                 () -> log.await(state -> false, 1000), () -> log.transferLeader(0, 1000),
                 () -> log.changeMembers(List.of(MemberChange.remove(2)), 1000),
                 () -> other.get().join(), () -> Logs.done(other.get())};
-            log.readIndexAsync(Logs.WAIT_MILLIS).thenAccept(index -> {
+            log.addListener(event -> {
+                if (event.state().committedIndex() != 1 || !answers.isEmpty()) {
+                    return;
+                }
                 answers.add(Thread.currentThread());
                 // What does not wait may be called, appends too.
                 other.set(log.append(new byte[2]));
@@ -93,11 +95,13 @@ class CallbackTest {
                         answers.add(((DledgerException) e.getCause()).status());
                     }
                 }
-                answers.add(index);
-            }).join();
+            });
+            log.start();
+            log.awaitReady(Logs.WAIT_MILLIS);
+            Logs.appended(log, new byte[1]);
+            Logs.until("all were called", () -> answers.size() == 1 + calls.length);
             Logs.done(other.get()).orThrow();
             assertTrue(answers.remove(0) instanceof CallbackThread);
-            assertEquals(1L, answers.remove(answers.size() - 1));
             assertEquals(Collections.nCopies(calls.length, Status.DEADLOCK), answers);
             // It is the log as before.
             assertEquals(2, Logs.appended(log, new byte[3]).index());

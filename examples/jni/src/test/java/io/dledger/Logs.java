@@ -45,6 +45,16 @@ final class Logs {
         }
     }
 
+    /** Taken, when there is room for it. */
+    static AppendFuture taken(Log log, byte[] body) {
+        AppendFuture[] append = new AppendFuture[1];
+        until("there is room", () -> {
+            append[0] = log.append(body);
+            return append[0].isTaken() || append[0].join().status() != Status.PENDING_FULL;
+        });
+        return append[0];
+    }
+
     /** Committed, and then its place. */
     static AppendFuture appended(Log log, byte[] body) {
         AppendFuture future = log.append(body);
