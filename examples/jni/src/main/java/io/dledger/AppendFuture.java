@@ -37,8 +37,8 @@ public final class AppendFuture extends CompletableFuture<AppendResult> {
     }
 
     void refuse(int code, Throwable cause) {
-        placed = true;
         complete(AppendResult.refused(code, count, cause));
+        placed = true; // last: this is how it ended, though the log's end may have found it waiting
     }
 
     /** On the callback thread, once. */

@@ -124,7 +124,7 @@ final class Appends {
                         scratch.address(PLACE_BYTES), length, millis, term, number, scratch.address());
             } finally {
                 if (status != 0) {
-                    pending.remove(number);
+                    pending.cancel(number, future);
                 }
             }
             if (status == 0) {
@@ -190,7 +190,7 @@ final class Appends {
                         scratch.address());
             } finally {
                 if (status != 0) {
-                    pending.remove(number);
+                    pending.cancel(number, future);
                 }
             }
             if (status == 0) {

@@ -513,7 +513,7 @@ public final class Log implements AutoCloseable {
             int number = engine.pending.add(future);
             int status = Native.readIndex(log, timeout, number);
             if (status != 0) {
-                engine.pending.remove(number);
+                engine.pending.cancel(number, future);
                 future.completeExceptionally(DledgerException.of(status));
             }
             return future;

@@ -35,6 +35,13 @@ final class Pending {
         return object;
     }
 
+    /** Nothing will end it: takes it back, unless {@link #removeAll} was faster. */
+    synchronized void cancel(int number, Object object) {
+        if (waiting[number] == object) {
+            remove(number);
+        }
+    }
+
     synchronized boolean contains(Object object) {
         for (Object other : waiting) {
             if (other == object) {
@@ -44,7 +51,7 @@ final class Pending {
         return false;
     }
 
-    /** All that are left. */
+    /** All that are left, also those whose native call is only about to be refused. */
     synchronized List<Object> removeAll() {
         List<Object> all = new ArrayList<>();
         for (int number = 0; number < waiting.length; number++) {
