@@ -54,6 +54,9 @@ void on_index(void *user_data, dl_status status, uint64_t index);
 /* While a call is made on this thread that runs callbacks: where they write to. */
 extern _Thread_local struct records *sink;
 
+/* As many callbacks as one poll runs. */
+enum { POLL_MAX = 256 };
+
 /* Room for that many more words; 0 if there is no memory. */
 int reserve(struct records *records, size_t words);
 

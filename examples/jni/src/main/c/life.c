@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* As many callbacks as one poll runs, and the longest record of one. */
-enum { POLL_MAX = 256, RECORD_MAX = 2 + STATE_WORDS };
+/* The longest record of one callback, in words. */
+enum { RECORD_MAX = 2 + STATE_WORDS };
 
 struct upcalls upcalls;
 

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 
 enum { COMPLETION = 1, EVENT = 2, READ_INDEX = 3 };
-enum { POLL_MAX = 256 };
 
 _Thread_local struct records *sink;
 

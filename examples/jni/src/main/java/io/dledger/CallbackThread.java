@@ -14,7 +14,6 @@ import java.util.logging.Logger;
 final class CallbackThread extends Thread {
     private static final int COMPLETION = 1;
     private static final int EVENT = 2;
-    private static final int READ_INDEX = 3;
 
     private final Engine engine;
     private final long log;
@@ -75,29 +74,41 @@ final class CallbackThread extends Thread {
     }
 
     private void dispatch(ByteBuffer words, int count) {
-        int at = 0;
-        while (at < count) {
-            switch ((int) words.getLong(8 * at)) {
-                case COMPLETION:
-                    end(engine.pending.remove((int) words.getLong(8 * at + 8)),
-                            (int) words.getLong(8 * at + 16), (int) words.getLong(8 * at + 24),
-                            words.getLong(8 * at + 32), words.getLong(8 * at + 40),
-                            words.getLong(8 * at + 48));
-                    at += 7;
-                    break;
-                case EVENT:
-                    int from = at + 2;
-                    event((int) words.getLong(8 * at + 8), new LogState(n -> words.getLong(8 * n), from));
-                    at += 2 + LogState.WORDS;
-                    break;
-                case READ_INDEX:
-                    end(engine.pending.remove((int) words.getLong(8 * at + 8)),
-                            (int) words.getLong(8 * at + 16), 0, words.getLong(8 * at + 24), -1, -1);
-                    at += 4;
-                    break;
-                default:
-                    throw new AssertionError("record " + words.getLong(8 * at) + " at " + at);
+        for (int at = 0; at < count;) {
+            int record = at;
+            at += length(words, record);
+            try {
+                dispatchOne(words, record);
+            } catch (Throwable thrown) {
+                warn("what was told", thrown);
             }
+        }
+    }
+
+    private static int length(ByteBuffer words, int at) {
+        switch ((int) words.getLong(8 * at)) {
+            case COMPLETION:
+                return 7;
+            case EVENT:
+                return 2 + LogState.WORDS;
+            default:
+                return 4;
+        }
+    }
+
+    private void dispatchOne(ByteBuffer words, int at) {
+        int kind = (int) words.getLong(8 * at);
+        if (kind == EVENT) {
+            event((int) words.getLong(8 * at + 8), new LogState(n -> words.getLong(8 * n), at + 2));
+            return;
+        }
+        Object ended = engine.pending.remove((int) words.getLong(8 * at + 8));
+        int status = (int) words.getLong(8 * at + 16);
+        if (kind == COMPLETION) {
+            end(ended, status, (int) words.getLong(8 * at + 24), words.getLong(8 * at + 32),
+                    words.getLong(8 * at + 40), words.getLong(8 * at + 48));
+        } else {
+            end(ended, status, 0, words.getLong(8 * at + 24), -1, -1);
         }
     }
 

@@ -112,8 +112,8 @@ final class Engine {
                 stop(handle.log(), (int) CLOSE_MILLIS);
             } finally {
                 segments.close();
-                handle.free();
             }
+            handle.free(); // not after a stop that could not: the callback thread would still use it
         }
     }
 

@@ -6,7 +6,6 @@ package io.dledger;
  * a time.
  */
 public final class LogCursor {
-    private static final int MAGIC_RECORD = 1;
     private static final int MAGIC_NO_OP = 2;
     private static final int MAGIC_BLANK = -1;
     private static final int BLANK_BYTES_MIN = 8;
@@ -78,7 +77,7 @@ public final class LogCursor {
             if (known && size >= BLANK_BYTES_MIN && size <= left) {
                 return size;
             }
-            if (magic == MAGIC_RECORD) {
+            if (magic == LogEntry.MAGIC_RECORD) {
                 throw DledgerException.of(Status.CORRUPT, "a damaged header at position " + position);
             }
         }

@@ -7,7 +7,7 @@ public final class LogEntry extends Pinned {
     /** Bytes of a record before its body. */
     public static final int HEADER_BYTES = 48;
 
-    private static final int MAGIC_RECORD = 1;
+    static final int MAGIC_RECORD = 1;
     private static final int INDEX_AT = 8;
     private static final int TERM_AT = 16;
     private static final int POSITION_AT = 24;

@@ -70,11 +70,11 @@ final class Segments {
         }
     }
 
-    /** The committed position now; {@code known} if the log is closed meanwhile. */
+    /** The committed position now; {@code known} if it cannot be asked, because the log was closed, say. */
     long askCommittedOr(long known) {
         try {
             return askCommitted();
-        } catch (IllegalStateException closed) {
+        } catch (RuntimeException refused) {
             return known;
         }
     }

@@ -17,8 +17,8 @@ import java.util.stream.Stream;
  */
 public final class Bench {
     private static final int BODY_BYTES = 1024;
-    private static final int BURST = 8192;
-    private static final int ROUNDS = 60;
+    private static final int BURST = 2048;
+    private static final int ROUNDS = 200;
 
     private Bench() {}
 

@@ -46,7 +46,7 @@ class CloseRaceTest {
 
     @Test
     void everyAppendEndsOnceAndEveryThreadLearnsThatTheLogIsClosed() throws Exception {
-        for (int round = 0; round < 12; round++) {
+        for (int round = 0; round < 8; round++) {
             List<Throwable> wrong = Collections.synchronizedList(new ArrayList<>());
             List<AppendFuture> appends = Collections.synchronizedList(new ArrayList<>());
             AtomicInteger ends = new AtomicInteger();
