@@ -8,7 +8,9 @@ package io.dledger;
 public class DledgerException extends RuntimeException {
     private static final long serialVersionUID = 1;
 
+    /** Of the C ABI. */
     private final int code;
+    /** Of the operating system. */
     private final int errno;
 
     DledgerException(int code, int errno, String message, Throwable cause) {

@@ -85,6 +85,20 @@ class AppendTest {
     }
 
     @Test
+    void anEndThatIsFasterThanItsAppendWaitsForThePlace() throws Exception {
+        AppendFuture append = new AppendFuture(2);
+        List<Long> seen = new ArrayList<>();
+        append.thenAccept(result -> seen.add(append.position(1)));
+        Thread callbacks = new Thread(() -> append.end(new AppendResult(0, 7, 1, 100, 2)));
+        callbacks.start();
+        Thread.sleep(20);
+        assertFalse(append.isDone());
+        append.place(7, 1, 100, new long[] {100, 160});
+        callbacks.join();
+        assertEquals(List.of(160L), seen);
+    }
+
+    @Test
     void committedFuturesEndInTheOrderOfTheirIndexes() {
         List<Long> ended = new ArrayList<>();
         int count = 3000;

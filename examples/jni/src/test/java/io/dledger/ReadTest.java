@@ -198,6 +198,22 @@ class ReadTest {
         });
     }
 
+    @Test
+    void aCloseUnmapsAtOnceWhatNobodyHolds() {
+        LogView view;
+        try (Log log = Logs.leader(dir)) {
+            fill(log);
+            for (int i = 0; i < COUNT; i++) {
+                log.entry(i).release();
+            }
+            view = log.read(0, 10);
+            assertTrue(mappings() > 1);
+        }
+        assertEquals(1, mappings());
+        view.release();
+        assertEquals(0, mappings());
+    }
+
     private ByteBuffer onlyTheBuffer() {
         try (Log log = Logs.leader(dir)) {
             fill(log);
