@@ -295,9 +295,9 @@ public final class LogConfig {
     }
 
     /**
-     * Mutual TLS between members, by PEM files.
+     * Mutual TLS 1.3 between members, by PEM files that are read at the start.
      *
-     * @param certificate of this member
+     * @param certificate of this member, which bears the URI {@code dledger:<group>/<node id>}
      * @param key of the certificate
      * @param authority that all members' certificates come from
      * @return this
