@@ -38,7 +38,7 @@ static dl_status hook(void *user_data, const dl_entry *entry, uint8_t *body) {
     now->len = entry->body_len;
     memcpy(now->body, body, entry->body_len);
     jint refused = (*env)->CallStaticIntMethod(
-        env, upcalls.engine, upcalls.hook, now->appends, now->scratch,
+        env, upcalls.appends, upcalls.hook, now->appends, now->scratch,
         (jint)(intptr_t)user_data, (jlong)entry->index, (jlong)entry->term, (jlong)entry->pos,
         (jint)(now->body - now->memory), (jint)entry->body_len);
     if ((*env)->ExceptionCheck(env) || refused)

@@ -30,7 +30,7 @@ static inline dl_log *log_at(jlong address) { return ((struct glue *)at(address)
 
 /* What Java may call back, found when the library is loaded; NULL if that failed. */
 struct upcalls {
-    jclass engine, native;
+    jclass appends, native;
     jmethodID hook, option, member, metric;
 };
 extern struct upcalls upcalls;

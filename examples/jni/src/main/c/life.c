@@ -31,9 +31,9 @@ JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM *vm, void *reserved) {
     if ((*vm)->GetEnv(vm, (void **)&env, JNI_VERSION_1_8) != JNI_OK)
         return JNI_ERR;
     int found =
-        find_class(env, "io/dledger/Appends", &upcalls.engine) &&
+        find_class(env, "io/dledger/Appends", &upcalls.appends) &&
         find_class(env, "io/dledger/Native", &upcalls.native) &&
-        find_method(env, upcalls.engine, "runHook",
+        find_method(env, upcalls.appends, "runHook",
                     "(Lio/dledger/Appends;Lio/dledger/Scratch;IJJJII)I", &upcalls.hook) &&
         find_method(env, upcalls.native, "addOption", "(Ljava/util/List;[B[B[B[BZ)V",
                     &upcalls.option) &&

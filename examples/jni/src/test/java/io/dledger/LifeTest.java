@@ -10,6 +10,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -132,6 +134,23 @@ class LifeTest {
             assertEquals(Status.STOPPED, late.status());
             assertFalse(late.isMaybeCommitted());
             Logs.refuses(Status.STOPPED, () -> log.awaitReady(Logs.WAIT_MILLIS));
+        }
+    }
+
+    @Test
+    void aStartThatCannotListenSaysWhereAndTheLogCanBeClosed() throws Exception {
+        LogConfig config = Logs.config(dir);
+        try (ServerSocket other = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            String address = "127.0.0.1:" + other.getLocalPort();
+            config.members("1@" + address);
+            try (Log log = Log.open(config)) {
+                DledgerException refused = assertThrows(DledgerException.class, log::start);
+                assertTrue(refused.getMessage().contains(address), refused.getMessage());
+                assertTrue(refused.errno() > 0, refused.getMessage());
+            }
+        }
+        try (Log log = Logs.leader(config)) {
+            assertEquals(0, Logs.appended(log, new byte[1]).index());
         }
     }
 
