@@ -1,0 +1,129 @@
+package io.openmessaging.storage.dledger;
+
+import io.dledger.LogConfig;
+import java.io.File;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+/** From a broker's configuration to the options of the log. */
+final class Settings {
+    /** Before an option's key: {@code -Dio.dledger.option.flush=10ms}. */
+    static final String PROPERTY = "io.dledger.option.";
+
+    private static final Pattern ID = Pattern.compile("[A-Za-z]([0-9]+)");
+    private static final Pattern PEER = Pattern.compile("([A-Za-z][0-9]+)-(.+):([0-9]+)");
+
+    private Settings() {}
+
+    /**
+     * All options, checked one by one.
+     *
+     * @throws IllegalArgumentException that says what is wrong
+     */
+    static LogConfig of(DLedgerConfig config) {
+        if (!config.isEnableLeaderElector()) {
+            throw new IllegalArgumentException("a group without elections is not supported");
+        }
+        String self = config.getSelfId();
+        List<String> members = new ArrayList<>();
+        String listen = null;
+        for (String peer : config.getPeers().split(";")) {
+            Matcher parts = PEER.matcher(peer.trim());
+            if (!parts.matches()) {
+                throw new IllegalArgumentException("peer " + peer + ": n0-host:port is meant");
+            }
+            members.add(number(parts.group(1)) + "@" + parts.group(2) + ":" + parts.group(3));
+            if (parts.group(1).equals(self)) {
+                listen = listen(parts.group(2), parts.group(3));
+            }
+        }
+        if (listen == null) {
+            throw new IllegalArgumentException(self + " is not among the peers " + config.getPeers());
+        }
+        LogConfig options = new LogConfig()
+                .dir(directory(config))
+                .group(config.getGroup())
+                .nodeId(number(self))
+                .segmentBytes(config.getMappedFileSizeForEntryData())
+                .set("retention.time", config.getFileReservedHours() + "h");
+        if (members.size() > 1) {
+            options.members(String.join(",", members)).listen(listen);
+            // As with the jar that this one replaces, and as the broker's own port: see the README.
+            options.insecureListen(true);
+        }
+        if (config.getPreferredLeaderId() != null) {
+            boolean preferred = Arrays.asList(config.getPreferredLeaderId().split(";")).contains(self);
+            options.priority(preferred ? 1 : 0);
+        }
+        for (String name : System.getProperties().stringPropertyNames()) {
+            if (name.startsWith(PROPERTY)) {
+                options.set(name.substring(PROPERTY.length()), System.getProperty(name));
+            }
+        }
+        return options;
+    }
+
+    private static long number(String id) {
+        Matcher matcher = ID.matcher(id);
+        if (!matcher.matches()) {
+            throw new IllegalArgumentException("id " + id + ": a letter and a number are meant, as in n0");
+        }
+        return Long.parseLong(matcher.group(1)) + 1;
+    }
+
+    /** On loopback where the peers say so; else on every interface, as DLedger does. */
+    private static String listen(String host, String port) {
+        InetSocketAddress address = new InetSocketAddress(host, Integer.parseInt(port));
+        boolean loopback = address.getAddress() != null && address.getAddress().isLoopbackAddress();
+        return (loopback ? address.getAddress().getHostAddress() : "0.0.0.0") + ":" + port;
+    }
+
+    private static Path directory(DLedgerConfig config) {
+        String data = config.getDataStorePath();
+        String splitter = System.getProperty("dLedger.multiPath.Splitter", ",");
+        String readOnly = config.getReadOnlyDataStoreDirs();
+        if (data.contains(splitter) || readOnly != null && !readOnly.trim().isEmpty()) {
+            throw new IllegalArgumentException("data directories " + data + " and " + readOnly
+                    + ": libdledger keeps the data files of a member in one directory");
+        }
+        Path path = Paths.get(data).toAbsolutePath();
+        boolean usual = path.getFileName() != null && path.getFileName().toString().equals("data");
+        return usual ? path.getParent() : Paths.get(config.getDefaultPath()).toAbsolutePath();
+    }
+
+    /** Makes the directory, and its {@code data} where it is to be elsewhere. */
+    static void prepare(DLedgerConfig config) {
+        Path data = Paths.get(config.getDataStorePath()).toAbsolutePath();
+        Path link = directory(config).resolve("data");
+        try {
+            Files.createDirectories(directory(config));
+            if (!link.equals(data) && !Files.exists(link)) {
+                Files.createDirectories(data);
+                Files.createSymbolicLink(link, data);
+            }
+        } catch (IOException e) {
+            throw new IllegalStateException("cannot make " + link + " or " + data + File.separator, e);
+        }
+    }
+
+    /** Deletes all that {@link #prepare} and the log made. */
+    static void delete(DLedgerConfig config) {
+        for (Path path : Arrays.asList(Paths.get(config.getDataStorePath()), directory(config))) {
+            try (Stream<Path> all = Files.exists(path) ? Files.walk(path) : Stream.empty()) {
+                all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
+            } catch (IOException e) {
+                throw new IllegalStateException("cannot delete " + path, e);
+            }
+        }
+    }
+}

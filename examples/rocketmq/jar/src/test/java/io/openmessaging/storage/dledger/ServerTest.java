@@ -1,0 +1,384 @@
+package io.openmessaging.storage.dledger;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.openmessaging.storage.dledger.entry.DLedgerEntry;
+import io.openmessaging.storage.dledger.protocol.AppendEntryRequest;
+import io.openmessaging.storage.dledger.protocol.AppendEntryResponse;
+import io.openmessaging.storage.dledger.protocol.BatchAppendEntryRequest;
+import io.openmessaging.storage.dledger.protocol.DLedgerResponseCode;
+import io.openmessaging.storage.dledger.store.file.DLedgerMmapFileStore;
+import io.openmessaging.storage.dledger.store.file.MmapFile;
+import io.openmessaging.storage.dledger.store.file.MmapFileList;
+import io.openmessaging.storage.dledger.store.file.SelectMmapBufferResult;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The classes as a broker uses them, in the order in which it does. */
+@SuppressWarnings("unchecked")
+class ServerTest {
+    private static final int FILE_BYTES = 100 * 1024;
+    private static final int PHYSICAL_OFFSET_AT = 28;
+
+    @TempDir
+    Path dir;
+
+    private final List<DLedgerServer> servers = new ArrayList<>();
+
+    @AfterEach
+    void shutDown() {
+        servers.forEach(DLedgerServer::shutdown);
+    }
+
+    private DLedgerConfig config() {
+        DLedgerConfig config = new DLedgerConfig();
+        config.setStoreBaseDir(dir.toString());
+        config.setGroup("test");
+        config.setSelfId("n0");
+        config.setPeers("n0-127.0.0.1:20911");
+        config.setMappedFileSizeForEntryData(FILE_BYTES);
+        return config;
+    }
+
+    private DLedgerServer server(DLedgerConfig config) {
+        DLedgerServer server = new DLedgerServer(config);
+        store(server).addAppendHook((entry, buffer, bodyOffset) -> {
+            buffer.position(buffer.position() + bodyOffset + PHYSICAL_OFFSET_AT);
+            buffer.putLong(entry.getPos() + bodyOffset);
+        });
+        servers.add(server);
+        return server;
+    }
+
+    private static DLedgerMmapFileStore store(DLedgerServer server) {
+        return (DLedgerMmapFileStore) server.getdLedgerStore();
+    }
+
+    private DLedgerServer leader(DLedgerConfig config) throws InterruptedException {
+        DLedgerServer server = server(config);
+        store(server).load();
+        server.startup();
+        for (int n = 0; n < 4_000 && !server.getMemberState().isLeader(); n++) {
+            Thread.sleep(1);
+        }
+        assertTrue(server.getMemberState().isLeader(), "no leader within 4 s");
+        return server;
+    }
+
+    private static CompletableFuture<AppendEntryResponse> append(DLedgerServer server, byte[] body) {
+        AppendEntryRequest request = new AppendEntryRequest();
+        request.setGroup("test");
+        request.setRemoteId("n0");
+        request.setBody(body);
+        return server.handleAppend(request);
+    }
+
+    private static CompletableFuture<AppendEntryResponse> appendBatch(DLedgerServer server, byte[]... bodies) {
+        BatchAppendEntryRequest request = new BatchAppendEntryRequest();
+        request.setBatchMsgs(Arrays.asList(bodies));
+        return server.handleAppend(request);
+    }
+
+    private static byte[] body(int n, int length) {
+        byte[] body = new byte[length];
+        Arrays.fill(body, (byte) n);
+        return body;
+    }
+
+    private static byte[] stamped(byte[] body, long pos) {
+        byte[] stamped = body.clone();
+        ByteBuffer.wrap(stamped).putLong(PHYSICAL_OFFSET_AT, pos + DLedgerEntry.BODY_OFFSET);
+        return stamped;
+    }
+
+    private static int code(CompletableFuture<AppendEntryResponse> future) throws Exception {
+        return future.get(5, TimeUnit.SECONDS).getCode();
+    }
+
+    private static byte[] read(DLedgerServer server, long pos, int length) {
+        MmapFile file = store(server).getDataFileList().findMappedFileByOffset(pos, false);
+        SelectMmapBufferResult result =
+                file.selectMappedBuffer((int) ((pos + DLedgerEntry.BODY_OFFSET) % FILE_BYTES), length);
+        assertNotNull(result, "at " + pos);
+        try {
+            assertEquals(pos + DLedgerEntry.BODY_OFFSET, result.getStartOffset());
+            assertEquals(length, result.getSize());
+            byte[] bytes = new byte[length];
+            result.getByteBuffer().duplicate().get(bytes);
+            return bytes;
+        } finally {
+            result.release();
+            result.release();
+        }
+    }
+
+    @Test
+    void nothingIsThereBeforeTheFirstAppend() throws Exception {
+        DLedgerServer server = server(config());
+        MmapFileList files = store(server).getDataFileList();
+        store(server).load();
+        assertTrue(files.getMappedFiles().isEmpty());
+        assertTrue(store(server).getCommittedPos() <= 0);
+        assertEquals(-1, server.getdLedgerStore().getLedgerEndIndex());
+        assertEquals(500, code(append(server, body(1, 100))));
+        server.startup();
+        while (!server.getMemberState().isLeader()) {
+            Thread.sleep(1);
+        }
+        assertTrue(files.getMappedFiles().isEmpty(), "an election writes no record");
+        assertEquals(-1, server.getdLedgerStore().getCommittedIndex());
+        assertNull(files.getFirstMappedFile());
+        assertNull(files.findMappedFileByOffset(0, true));
+    }
+
+    @Test
+    void whatIsAppendedIsStampedAndReadWithoutACopy() throws Exception {
+        DLedgerServer server = leader(config());
+        List<Long> places = new ArrayList<>();
+        for (int n = 0; n < 500; n++) {
+            AppendFuture<AppendEntryResponse> future = (AppendFuture<AppendEntryResponse>) append(server, body(n, 1_000));
+            assertTrue(future.getPos() >= 0, "the position is known at the return");
+            places.add(future.getPos());
+            assertEquals(200, code(future));
+            assertEquals(future.getPos(), future.get().getPos());
+            assertEquals(n, future.get().getIndex());
+        }
+        for (int n = 0; n < 500; n++) {
+            long pos = places.get(n);
+            assertArrayEquals(stamped(body(n, 1_000), pos), read(server, pos, 1_000));
+        }
+        MmapFileList files = store(server).getDataFileList();
+        assertEquals(6, files.getMappedFiles().size(), "97 records of 1,048 bytes in each file");
+        assertEquals(FILE_BYTES, files.getMappedFiles().get(1).getFileFromOffset());
+        assertEquals(499, server.getdLedgerStore().getCommittedIndex());
+        assertEquals(files.getMaxWrotePosition(), store(server).getCommittedPos());
+        // The rest of a file that is full: the blank at its end is seen too.
+        SelectMmapBufferResult rest = files.getFirstMappedFile().selectMappedBuffer(97 * 1_048);
+        assertEquals(FILE_BYTES - 97 * 1_048, rest.getSize());
+        assertEquals(MmapFileList.BLANK_MAGIC_CODE, rest.getByteBuffer().getInt(0));
+        rest.setSize(4);
+        assertEquals(4, rest.getByteBuffer().remaining());
+        rest.release();
+        assertNull(files.findMappedFileByOffset(store(server).getCommittedPos(), false)
+                .selectMappedBuffer((int) (store(server).getCommittedPos() % FILE_BYTES)));
+        ByteBuffer copy = ByteBuffer.allocate(1_000);
+        assertTrue(files.getFirstMappedFile().getData(DLedgerEntry.BODY_OFFSET, 1_000, copy));
+        assertEquals(1_000, copy.position());
+        assertFalse(files.getFirstMappedFile().getData(0, 10, ByteBuffer.allocate(9)));
+        assertFalse(files.getFirstMappedFile().getData(FILE_BYTES - 4, 8, ByteBuffer.allocate(9)));
+    }
+
+    @Test
+    void aBatchHasAPositionForEachRecord() throws Exception {
+        DLedgerServer server = leader(config());
+        for (int count : new int[] {1, 2, 64}) {
+            byte[][] bodies = new byte[count][];
+            Arrays.setAll(bodies, n -> body(n, 200 + n));
+            CompletableFuture<AppendEntryResponse> answer = appendBatch(server, bodies);
+            BatchAppendFuture<AppendEntryResponse> future =
+                    (BatchAppendFuture<AppendEntryResponse>) assertInstanceOf(BatchAppendFuture.class, answer);
+            assertEquals(200, code(future));
+            assertEquals(count, future.getPositions().length);
+            for (int n = 0; n < count; n++) {
+                long pos = future.getPositions()[n];
+                assertEquals(ByteBuffer.wrap(stamped(bodies[n], pos)),
+                        ByteBuffer.wrap(read(server, pos, bodies[n].length)));
+            }
+            assertEquals(server.getdLedgerStore().getCommittedIndex(), future.get().getIndex());
+        }
+        assertEquals(411, code(appendBatch(server)));
+    }
+
+    @Test
+    void aRefusalIsCompleteAndHasNoPosition() throws Exception {
+        DLedgerServer server = leader(config());
+        AppendFuture<AppendEntryResponse> small = (AppendFuture<AppendEntryResponse>) append(server, body(1, 10));
+        assertTrue(small.isDone(), "too short for the stamp");
+        assertEquals(-1, small.getPos());
+        assertEquals(411, code(small));
+        assertEquals(411, code(append(server, body(1, FILE_BYTES))));
+        server.shutdown();
+        CompletableFuture<AppendEntryResponse> late = append(server, body(1, 100));
+        assertTrue(late.isDone());
+        assertEquals(DLedgerResponseCode.NOT_LEADER.getCode(), code(late));
+        assertEquals(500, code(server.handleAppend(new AppendEntryRequest())), "no body");
+        server.shutdown();
+    }
+
+    @Test
+    void aStoppedLogIsReadAndOpenedAgain() throws Exception {
+        DLedgerServer server = leader(config());
+        for (int n = 0; n < 300; n++) {
+            append(server, body(n, 1_000)).get(5, TimeUnit.SECONDS);
+        }
+        long committed = store(server).getCommittedPos();
+        server.shutdown();
+        assertEquals(committed, store(server).getCommittedPos());
+        assertEquals(ByteBuffer.wrap(stamped(body(0, 1_000), 0)), ByteBuffer.wrap(read(server, 0, 1_000)));
+
+        DLedgerServer again = server(config());
+        store(again).load();
+        store(again).recover();
+        MmapFileList files = store(again).getDataFileList();
+        assertEquals(4, files.getMappedFiles().size());
+        assertEquals(committed, files.getMaxWrotePosition());
+        assertEquals(0, files.getMinOffset());
+        again.startup();
+        while (!again.getMemberState().isLeader()) {
+            Thread.sleep(1);
+        }
+        assertEquals(200, code(append(again, body(7, 100))));
+        assertEquals(300, again.getdLedgerStore().getCommittedIndex());
+        store(again).flush();
+        assertEquals(files.getMaxWrotePosition(), files.getFlushedWhere());
+        assertEquals(0, files.remainHowManyDataToCommit());
+        assertEquals(0, files.remainHowManyDataToFlush());
+        assertTrue(files.checkSelf());
+    }
+
+    @Test
+    void recoverySeesNoMessageBehindTheLastCommittedOne() throws Exception {
+        DLedgerServer server = leader(config());
+        append(server, body(5, 500)).get(5, TimeUnit.SECONDS);
+        MmapFile file = store(server).getDataFileList().getFirstMappedFile();
+        ByteBuffer all = file.sliceByteBuffer();
+        assertEquals(FILE_BYTES, all.capacity());
+        assertEquals(1, all.getInt(0), "the record's magic");
+        int end = (int) store(server).getCommittedPos();
+        for (int at = end; at < end + 64; at++) {
+            assertEquals(0, all.get(at));
+        }
+        all.put(0, (byte) 9);
+        assertEquals(1, file.sliceByteBuffer().getInt(0), "what recovery writes stays its own");
+    }
+
+    @Test
+    void aNewLogBeginsBehindTheOldCommitLog() throws Exception {
+        DLedgerServer server = server(config());
+        store(server).load();
+        MmapFileList files = store(server).getDataFileList();
+        assertTrue(files.getMappedFiles().isEmpty());
+        MmapFile first = files.getLastMappedFile(5L * FILE_BYTES);
+        assertEquals(5L * FILE_BYTES, first.getFileFromOffset());
+        assertEquals(0, first.sliceByteBuffer().getInt(52));
+        assertEquals(5L * FILE_BYTES, files.getMinOffset());
+        server.startup();
+        while (!server.getMemberState().isLeader()) {
+            Thread.sleep(1);
+        }
+        AppendFuture<AppendEntryResponse> future = (AppendFuture<AppendEntryResponse>) append(server, body(1, 100));
+        assertEquals(5L * FILE_BYTES, future.getPos());
+        assertEquals(200, code(future));
+        assertEquals(FILE_BYTES, first.sliceByteBuffer().capacity());
+        server.shutdown();
+
+        DLedgerServer again = server(config());
+        store(again).load();
+        assertEquals(5L * FILE_BYTES, store(again).getDataFileList().getFirstMappedFile().getFileFromOffset());
+    }
+
+    @Test
+    void anotherHookIsCalled() throws Exception {
+        DLedgerServer server = new DLedgerServer(config());
+        servers.add(server);
+        store(server).addAppendHook((entry, buffer, bodyOffset) -> buffer.put(bodyOffset + 3, (byte) entry.getIndex()));
+        store(server).load();
+        server.startup();
+        while (!server.getMemberState().isLeader()) {
+            Thread.sleep(1);
+        }
+        for (int n = 0; n < 5; n++) {
+            AppendFuture<AppendEntryResponse> future = (AppendFuture<AppendEntryResponse>) append(server, body(9, 50));
+            assertEquals(200, code(future));
+            byte[] expected = body(9, 50);
+            expected[3] = (byte) n;
+            assertEquals(ByteBuffer.wrap(expected), ByteBuffer.wrap(read(server, future.getPos(), 50)));
+        }
+    }
+
+    @Test
+    void rolesAreToldInOrderAndTrueWhenTheyAreTold() throws Exception {
+        DLedgerServer server = server(config());
+        List<String> told = new CopyOnWriteArrayList<>();
+        server.getDLedgerLeaderElector().addRoleChangeHandler(new DLedgerLeaderElector.RoleChangeHandler() {
+            @Override
+            public void handle(long term, MemberState.Role role) {
+                told.add(role + " " + server.getMemberState().isLeader());
+            }
+
+            @Override
+            public void startup() {
+                told.add("startup");
+            }
+
+            @Override
+            public void shutdown() {
+                told.add("shutdown");
+            }
+        });
+        server.startup();
+        while (!told.contains("LEADER true")) {
+            Thread.sleep(1);
+        }
+        server.shutdown();
+        assertEquals("startup", told.get(0));
+        assertEquals("shutdown", told.get(told.size() - 1));
+        assertFalse(server.getMemberState().isLeader());
+        assertFalse(told.contains("LEADER false"));
+    }
+
+    @Test
+    void aWrongConfigurationSaysWhatIsWrong() {
+        DLedgerConfig config = config();
+        config.setSelfId("n7");
+        assertMessage(config, "n7 is not among the peers");
+        config = config();
+        config.setPeers("n0:127.0.0.1:1");
+        assertMessage(config, "n0-host:port is meant");
+        config = config();
+        config.setDataStorePath("/a,/b");
+        assertMessage(config, "in one directory");
+        config = config();
+        config.setEnableLeaderElector(false);
+        assertMessage(config, "without elections");
+        DLedgerServer server = new DLedgerServer(config());
+        assertThrows(UnsupportedOperationException.class, () -> server.getMemberState().changeToLeader(1));
+    }
+
+    private static void assertMessage(DLedgerConfig config, String part) {
+        String message = assertThrows(IllegalArgumentException.class, () -> new DLedgerServer(config)).getMessage();
+        assertTrue(message.contains(part), message);
+    }
+
+    @Test
+    void aDataDirectoryElsewhereIsUsed() throws Exception {
+        DLedgerConfig config = config();
+        Path elsewhere = dir.resolve("messages");
+        config.setDataStorePath(elsewhere.toString());
+        DLedgerServer server = leader(config);
+        assertEquals(200, code(append(server, body(1, 100))));
+        assertTrue(Files.exists(elsewhere.resolve("00000000000000000000")));
+        server.shutdown();
+        store(server).getDataFileList().destroy();
+        assertFalse(Files.exists(elsewhere));
+        assertEquals(Collections.emptyList(), Arrays.asList(dir.toFile().list()));
+    }
+}
