@@ -255,11 +255,11 @@ final class Cluster implements AutoCloseable {
     }
 
     @Override
-    public void close() throws InterruptedException {
+    public void close() {
         admin.shutdown();
-        for (Process process : brokers.values()) {
-            process.destroyForcibly().waitFor();
-        }
-        nameServer.destroyForcibly().waitFor();
+        brokers.values().forEach(Process::destroyForcibly);
+        nameServer.destroyForcibly();
+        brokers.values().forEach(process -> process.onExit().join());
+        nameServer.onExit().join();
     }
 }

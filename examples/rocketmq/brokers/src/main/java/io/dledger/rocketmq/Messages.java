@@ -153,6 +153,7 @@ final class Messages implements AutoCloseable {
     }
 
     /** Reads all queues: each acknowledged message is where its acknowledgement said, and offsets have no gap. */
+    @SuppressWarnings("deprecation") // the consumer that takes no part in a group
     void checkPlaces() throws Exception {
         DefaultMQPullConsumer puller = new DefaultMQPullConsumer("puller-" + run);
         puller.setNamesrvAddr(cluster.nameServerAddress());
