@@ -31,7 +31,7 @@ final class Cluster implements AutoCloseable {
     private static final long PATIENCE_MILLIS = 60_000;
 
     private final Path dir;
-    private final String classPath;
+    private String classPath;
     private final List<String> options;
     private final int nameServerPort;
     private final int[] brokerPorts;
@@ -87,6 +87,11 @@ final class Cluster implements AutoCloseable {
         return brokers.get(broker);
     }
 
+    /** Brokers that start from now on have their log from this one. */
+    void use(Jar jar) {
+        classPath = jar.classPath();
+    }
+
     void startAll() throws Exception {
         for (int n = 0; n < count(); n++) {
             start(n);
@@ -140,6 +145,12 @@ final class Cluster implements AutoCloseable {
         if (!process.waitFor(PATIENCE_MILLIS, TimeUnit.MILLISECONDS)) {
             process.destroyForcibly().waitFor();
             throw new IllegalStateException("broker " + broker + " does not end");
+        }
+    }
+
+    void stopAll() throws InterruptedException {
+        for (int n = 0; n < count(); n++) {
+            stop(n);
         }
     }
 

@@ -34,7 +34,7 @@ public final class Demonstration {
         try (Cluster cluster = new Cluster(Jar.LIBDLEDGER, 3, dir, List.of())) {
             cluster.startAll();
             say("three brokers on libdledger, broker " + cluster.leader() + " leads");
-            try (Messages messages = new Messages(cluster, name)) {
+            try (Messages messages = new Messages(cluster, new Book(), name)) {
                 messages.start();
                 cluster.await("the first acknowledgement", () -> messages.acknowledged() > 0);
                 Messages.sleep(loadMillis / 3);
@@ -58,9 +58,7 @@ public final class Demonstration {
                 say("each is at the queue offset that its acknowledgement told");
             }
             settle(cluster);
-            for (int n = 0; n < cluster.count(); n++) {
-                cluster.stop(n);
-            }
+            cluster.stopAll();
             say("the consume queues of all brokers are equal: " + Queues.checkEqual(cluster) + " messages");
         }
     }

@@ -7,7 +7,6 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
@@ -23,44 +22,15 @@ import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
- * Producers and a consumer of RocketMQ's own client on a cluster, and a book of what was acknowledged and what
- * was consumed.
+ * Producers and a consumer of RocketMQ's own client on a cluster, who keep a book.
  */
 final class Messages implements AutoCloseable {
     private static final int PRODUCERS = 4;
     private static final int BODY_BYTES = 1_000;
 
-    /** Where an acknowledgement says that a message is. */
-    private static final class Place {
-        final int queue;
-        final long offset;
-
-        Place(int queue, long offset) {
-            this.queue = queue;
-            this.offset = offset;
-        }
-
-        @Override
-        public boolean equals(Object other) {
-            return other instanceof Place && ((Place) other).queue == queue && ((Place) other).offset == offset;
-        }
-
-        @Override
-        public int hashCode() {
-            return Long.hashCode(offset * 31 + queue);
-        }
-
-        @Override
-        public String toString() {
-            return "queue " + queue + ", offset " + offset;
-        }
-    }
-
     private final Cluster cluster;
     private final String run;
-    private final Map<String, Place> acknowledged = new ConcurrentHashMap<>();
-    private final Set<String> sent = ConcurrentHashMap.newKeySet();
-    private final Set<String> consumed = ConcurrentHashMap.newKeySet();
+    private final Book book;
     private final AtomicLong refused = new AtomicLong();
     private final DefaultMQPushConsumer consumer;
     private final DefaultMQProducer producer;
@@ -68,8 +38,9 @@ final class Messages implements AutoCloseable {
     private volatile boolean over;
     private volatile long lastMillis;
 
-    Messages(Cluster cluster, String run) throws Exception {
+    Messages(Cluster cluster, Book book, String run) throws Exception {
         this.cluster = cluster;
+        this.book = book;
         this.run = run;
         consumer = new DefaultMQPushConsumer("consumer-" + run);
         consumer.setNamesrvAddr(cluster.nameServerAddress());
@@ -78,7 +49,7 @@ final class Messages implements AutoCloseable {
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(Cluster.TOPIC, "*");
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            messages.forEach(message -> consumed.add(id(message)));
+            messages.forEach(message -> book.consumed.add(id(message)));
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         consumer.start();
@@ -104,12 +75,12 @@ final class Messages implements AutoCloseable {
         String padding = " ".repeat(BODY_BYTES);
         for (long n = 0; !over; n++) {
             String id = name + n;
-            sent.add(id);
+            book.sent.add(id);
             try {
                 byte[] body = (id + padding).substring(0, BODY_BYTES).getBytes(StandardCharsets.US_ASCII);
                 SendResult result = producer.send(new Message(Cluster.TOPIC, body));
                 if (result.getSendStatus() == SendStatus.SEND_OK) {
-                    acknowledged.put(id, new Place(result.getMessageQueue().getQueueId(), result.getQueueOffset()));
+                    book.acknowledged.put(id, new Book.Place(result.getMessageQueue().getQueueId(), result.getQueueOffset()));
                     lastMillis = System.currentTimeMillis();
                     continue;
                 }
@@ -122,7 +93,7 @@ final class Messages implements AutoCloseable {
     }
 
     long acknowledged() {
-        return acknowledged.size();
+        return book.acknowledged.size();
     }
 
     long notAcknowledged() {
@@ -144,9 +115,9 @@ final class Messages implements AutoCloseable {
 
     /** Waits until all that was acknowledged has been consumed, and nothing else was. */
     void checkConsumed() {
-        cluster.await("what was acknowledged to be consumed", () -> consumed.containsAll(acknowledged.keySet()));
-        for (String id : consumed) {
-            if (id.startsWith(run + "-") && !sent.contains(id)) {
+        cluster.await("what was acknowledged to be consumed", () -> book.consumed.containsAll(book.acknowledged.keySet()));
+        for (String id : book.consumed) {
+            if (!book.sent.contains(id)) {
                 throw new IllegalStateException(id + " was consumed and never sent");
             }
         }
@@ -160,7 +131,7 @@ final class Messages implements AutoCloseable {
         puller.setInstanceName("puller-" + run);
         puller.start();
         try {
-            Map<Place, String> places = new HashMap<>();
+            Map<Book.Place, String> places = new HashMap<>();
             for (MessageQueue queue : puller.fetchSubscribeMessageQueues(Cluster.TOPIC)) {
                 long offset = puller.minOffset(queue);
                 for (long end = puller.maxOffset(queue); offset < end; ) {
@@ -173,12 +144,12 @@ final class Messages implements AutoCloseable {
                         if (message.getQueueOffset() != offset) {
                             throw new IllegalStateException(queue + ": a gap at " + offset);
                         }
-                        places.put(new Place(queue.getQueueId(), offset++), id(message));
+                        places.put(new Book.Place(queue.getQueueId(), offset++), id(message));
                     }
                 }
             }
             Set<String> all = new HashSet<>(places.values());
-            acknowledged.forEach((id, place) -> {
+            book.acknowledged.forEach((id, place) -> {
                 if (!id.equals(places.get(place))) {
                     throw new IllegalStateException(id + " was acknowledged at " + place + ", where "
                             + places.get(place) + " is" + (all.contains(id) ? "; it is elsewhere" : "; it is nowhere"));
