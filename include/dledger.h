@@ -664,7 +664,10 @@ DL_API dl_status dl_failure(dl_log *log, dl_error *out) DL_NOEXCEPT;
  */
 DL_API dl_status dl_read_index(dl_log *log, uint32_t timeout_ms, uint64_t *index) DL_NOEXCEPT;
 
-/** dl_read_index() that does not wait: fn is called exactly once if and only if DL_OK is returned. */
+/**
+ * dl_read_index() that does not wait: fn is called exactly once if and only if DL_OK is returned.
+ * DL_E_PENDING_FULL while append.pending.max of them are under way.
+ */
 DL_API
 dl_status dl_read_index_async(dl_log *log,
                               uint32_t timeout_ms,

@@ -141,6 +141,12 @@ fn exception() {
     program("exception.cpp", CPP);
 }
 
+/// A flood of read barriers: bounded, each ends once, and nothing else waits for them.
+#[test]
+fn barriers() {
+    program("barriers.c", C);
+}
+
 /// The C++ convenience of `dledger.hpp`.
 #[test]
 fn cpp_api() {

@@ -73,6 +73,7 @@ pub type dl_index_fn =
     Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, status: dl_status, index: u64)>;
 
 /// dl_read_index() that does not wait: fn is called exactly once if and only if DL_OK is returned.
+/// DL_E_PENDING_FULL while append.pending.max of them are under way.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_read_index_async(
     log: *mut dl_log,

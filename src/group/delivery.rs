@@ -1,7 +1,7 @@
 //! What is due to the broker: completions in index order, at most 256 at a time, and events in
 //! order. Runs on the callback thread, or inside `poll`; the group thread never waits for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -31,7 +31,10 @@ pub struct Delivery {
     observer: Arc<dyn Observer>,
     waiters: Waiters,
     arrived: Vec<Waiter>,
-    barriers: Vec<Barrier>,
+    /// By number.
+    barriers: BTreeMap<u64, Barrier>,
+    /// No barrier is over before, in nanoseconds.
+    barriers_earliest: u64,
     due: VecDeque<Due>,
     batch: Vec<Completion>,
     latencies: Vec<u64>,
@@ -54,7 +57,8 @@ impl Delivery {
             observer,
             waiters: Waiters::new(),
             arrived: Vec::new(),
-            barriers: Vec::new(),
+            barriers: BTreeMap::new(),
+            barriers_earliest: NEVER,
             due: VecDeque::new(),
             batch: Vec::new(),
             latencies: Vec::new(),
@@ -86,6 +90,7 @@ impl Delivery {
                     ran += 1;
                 }
                 Some(Due::ReadIndex(token, status, index)) => {
+                    self.shared.barriers.leave(1);
                     self.observer.index_read(token, status, index);
                     ran += 1;
                 }
@@ -102,8 +107,7 @@ impl Delivery {
     /// When to run again if nothing rings before: the earliest timeout. Call before sleeping.
     /// `None`: at once, something came.
     pub fn next_look(&mut self) -> Option<u64> {
-        let barriers = self.barriers.iter().map(|barrier| barrier.deadline).min();
-        let earliest = self.waiters.earliest().min(barriers.unwrap_or(NEVER));
+        let earliest = self.waiters.earliest().min(self.barriers_earliest);
         self.shared.armed.store(earliest, Ordering::SeqCst);
         // An appender may have looked at the old moment before it was stored.
         let inbox = lock(&self.shared.inbox);
@@ -121,7 +125,10 @@ impl Delivery {
         let events = {
             let mut inbox = lock(&self.shared.inbox);
             std::mem::swap(&mut inbox.waiters, &mut arrived);
-            self.barriers.append(&mut inbox.barriers);
+            for barrier in inbox.barriers.drain(..) {
+                self.barriers_earliest = self.barriers_earliest.min(barrier.deadline);
+                self.barriers.insert(barrier.number, barrier);
+            }
             std::mem::take(&mut inbox.events)
         };
         self.waiters.add(&mut arrived);
@@ -142,14 +149,14 @@ impl Delivery {
                 self.waiters.end(term, |waiter| due.push_back(over(waiter, status)));
                 if term == u64::MAX {
                     // The log itself is over.
-                    let ended = self.barriers.drain(..);
+                    let ended = std::mem::take(&mut self.barriers).into_values();
+                    self.barriers_earliest = NEVER;
                     due.extend(ended.map(|b| Due::ReadIndex(b.token, status, Index(0))));
                 }
             }
             Event::State { what, now } => self.due.push_back(Due::Event(what, Box::new(now))),
             Event::ReadIndex { number, status, index } => {
-                let place = self.barriers.iter().position(|barrier| barrier.number == number);
-                if let Some(barrier) = place.map(|at| self.barriers.remove(at)) {
+                if let Some(barrier) = self.barriers.remove(&number) {
                     self.due.push_back(Due::ReadIndex(barrier.token, status, index));
                 }
             }
@@ -170,13 +177,23 @@ impl Delivery {
     }
 
     fn collect_expired(&mut self) {
-        if self.waiters.earliest() == NEVER && self.barriers.is_empty() {
+        if self.waiters.earliest().min(self.barriers_earliest) == NEVER {
             return;
         }
         let now = self.shared.clock.now();
         let (due, metrics) = (&mut self.due, &self.shared.metrics);
-        let expired = self.barriers.extract_if(.., |barrier| barrier.deadline <= now);
-        due.extend(expired.map(|b| Due::ReadIndex(b.token, Status::TimedOut, Index(0))));
+        if self.barriers_earliest <= now {
+            self.barriers_earliest = NEVER;
+            self.barriers.retain(|_, barrier| {
+                let over = barrier.deadline <= now;
+                if over {
+                    due.push_back(Due::ReadIndex(barrier.token, Status::TimedOut, Index(0)));
+                } else {
+                    self.barriers_earliest = self.barriers_earliest.min(barrier.deadline);
+                }
+                !over
+            });
+        }
         self.waiters.expire(now, |waiter| {
             Metrics::add(&metrics.timeouts, 1);
             due.push_back(over(waiter, Status::TimedOut));

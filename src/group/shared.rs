@@ -169,6 +169,8 @@ pub struct Shared {
     pub pending: InFlight,
     /// Their bytes, with headers.
     pub pending_bytes: InFlight,
+    /// Read barriers whose callback has not been called.
+    pub barriers: InFlight,
     /// Appends that wait for a callback.
     pub callbacks_due: InFlight,
     /// End of the last segment there is.
@@ -268,6 +270,7 @@ impl Shared {
             members: Mutex::default(),
             progress: Mutex::default(),
             pending: InFlight::default(),
+            barriers: InFlight::default(),
             pending_bytes: InFlight::default(),
             callbacks_due: InFlight::default(),
             room_pos: AtomicU64::new(0),
@@ -522,6 +525,10 @@ impl Shared {
             Life::Failed => return Err(Status::Failed),
             Life::Open | Life::Stopped => return Err(Status::Stopped),
         }
+        if self.barriers.now() >= self.live.pending_max.load(Ordering::Relaxed) {
+            return Err(Status::PendingFull);
+        }
+        self.barriers.enter(1);
         let number = inbox.barriers_made;
         inbox.barriers_made += 1;
         inbox.barriers.push(Barrier { number, token, deadline });

@@ -18,34 +18,49 @@ pub(super) enum Asker {
     Callback(u64),
 }
 
-/// One barrier under way.
+/// Barriers that were asked for in one turn, under way together: what confirms one confirms all.
 pub(super) struct Asked {
-    asker: Asker,
-    /// Its attempts, the last one last: any answer will do.
+    /// Each with when it is over, in nanoseconds.
+    askers: Vec<(Asker, u64)>,
+    /// No asker is over before, in nanoseconds.
+    earliest: u64,
+    /// Their attempts, the last one last: any answer will do.
     attempts: Vec<u64>,
     /// When to try again, in nanoseconds.
     again: u64,
-    /// When it is over, in nanoseconds.
-    deadline: u64,
     /// What has to be committed here.
     confirmed: Option<RaftIndex>,
+    /// The first attempt has not left this member: whoever asks now may join.
+    joins: bool,
 }
 
 impl Driver {
     /// Begins a barrier.
     pub(super) fn ask_engine(&mut self, asker: Asker, deadline: u64, now: u64) {
-        if self.stalled.is_some() {
-            // The engine waits for the write, and no verb may come in between. A sole voter's answer
-            // does not depend on it.
-            if !self.has_peers() && self.core.is_ready() {
-                return self.answer_barrier(&asker, Status::Ok, self.marks.committed.index);
-            }
-            let (attempts, confirmed) = (Vec::new(), None);
-            return self.asked.push(Asked { asker, attempts, again: now, deadline, confirmed });
+        // A sole voter's answer does not depend on a write that the engine waits for.
+        if self.stalled.is_some() && !self.has_peers() && self.core.is_ready() {
+            return self.answer_barrier(&asker, Status::Ok, self.marks.committed.index);
         }
-        let again = now.saturating_add(self.barrier_ns);
-        let attempts = vec![self.core.read_index()];
-        self.asked.push(Asked { asker, attempts, again, deadline, confirmed: None });
+        if let Some(last) = self.asked.last_mut().filter(|asked| asked.joins) {
+            last.askers.push((asker, deadline));
+            last.earliest = last.earliest.min(deadline);
+            return;
+        }
+        // The engine waits for the write, and no verb may come in between: it is asked again.
+        let (attempts, again) = if self.stalled.is_some() {
+            (Vec::new(), now)
+        } else {
+            (vec![self.core.read_index()], now.saturating_add(self.barrier_ns))
+        };
+        let (askers, earliest) = (vec![(asker, deadline)], deadline);
+        self.asked.push(Asked { askers, earliest, attempts, again, confirmed: None, joins: true });
+    }
+
+    /// What was asked for in the turns before may have been sent: nobody joins it any more.
+    pub(super) fn close_barriers(&mut self) {
+        if let Some(last) = self.asked.last_mut() {
+            last.joins = false;
+        }
     }
 
     /// The engine confirmed attempts.
@@ -61,7 +76,14 @@ impl Driver {
     /// Attempts that got no answer are made again.
     pub(super) fn ask_again(&mut self, now: u64) {
         let mut asked = std::mem::take(&mut self.asked);
-        asked.retain(|asked| now < asked.deadline);
+        asked.retain_mut(|asked| {
+            if asked.earliest <= now {
+                asked.askers.retain(|(_, deadline)| now < *deadline);
+                let deadlines = asked.askers.iter().map(|(_, deadline)| *deadline);
+                asked.earliest = deadlines.min().unwrap_or(NEVER);
+            }
+            !asked.askers.is_empty()
+        });
         for asked in &mut asked {
             if asked.confirmed.is_none() && now >= asked.again {
                 asked.again = now.saturating_add(self.barrier_ns);
@@ -74,7 +96,7 @@ impl Driver {
     /// When to ask again.
     pub(super) fn next_barrier(&self) -> u64 {
         let open = self.asked.iter().filter(|asked| asked.confirmed.is_none());
-        open.map(|asked| asked.again.min(asked.deadline)).min().unwrap_or(NEVER)
+        open.map(|asked| asked.again.min(asked.earliest)).min().unwrap_or(NEVER)
     }
 
     /// Answers what is confirmed and committed here.
@@ -84,7 +106,9 @@ impl Driver {
         asked.retain(|asked| {
             let done = asked.confirmed.is_some_and(|confirmed| confirmed <= here);
             if done {
-                self.answer_barrier(&asked.asker, Status::Ok, index);
+                for (asker, _) in &asked.askers {
+                    self.answer_barrier(asker, Status::Ok, index);
+                }
             }
             !done
         });

@@ -19,6 +19,7 @@ impl Driver {
     /// Answers what was asked. True if it was asked to stop, and is done. After an error the rest
     /// is still there, to be answered as a failed log does.
     pub(super) fn answer(&mut self, now: u64) -> Result<bool> {
+        self.close_barriers();
         let mut controls = VecDeque::from(std::mem::take(&mut *lock(&self.shared.controls)));
         while let Some(control) = controls.pop_front() {
             match self.answer_one(&control, now) {
