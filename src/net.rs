@@ -293,6 +293,7 @@ fn judge(
         dialled,
         members: &members,
         segment_bytes: me.segment_bytes,
+        begin: me.begin,
     };
     hello::check(hello, Some(&expected))
 }

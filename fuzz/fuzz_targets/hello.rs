@@ -4,6 +4,7 @@
 #![no_main]
 
 use dledger::commitlog::meta::{Member, MemberSet};
+use dledger::types::Anchor;
 use dledger::wire::hello::{self, Expected, Hello, HelloAnswer, PREFIX};
 use libfuzzer_sys::fuzz_target;
 
@@ -46,6 +47,7 @@ fn decide(hello: &Hello) {
         dialled: None,
         members: &members,
         segment_bytes: 1 << 30,
+        begin: Anchor::default(),
     };
     if hello::check(hello, Some(&expected)).is_ok() {
         let bound = (hello.from, hello.incarnation) == (1, 1);

@@ -243,12 +243,12 @@ const HELLO: usize = 6;
 const FRAME: usize = HELLO + 5;
 const TLS: usize = FRAME + 7;
 const REFUSED: usize = TLS + 9;
-const REFUSED_BY: usize = REFUSED + 9;
+const REFUSED_BY: usize = REFUSED + 10;
 /// The names of faults, and each as a label of a metric.
 macro_rules! names {
     ($($name:literal)*) => {
-        const NAMES: [&str; REFUSED_BY + 9] = [$($name),*];
-        const LABELS: [&str; REFUSED_BY + 9] = [$(concat!("kind=\"", $name, "\"")),*];
+        const NAMES: [&str; REFUSED_BY + 10] = [$($name),*];
+        const LABELS: [&str; REFUSED_BY + 10] = [$(concat!("kind=\"", $name, "\"")),*];
     };
 }
 
@@ -289,6 +289,7 @@ names! {
     "refused.not_this_incarnation"
     "refused.busy"
     "refused.certificate"
+    "refused.begin"
     "refused_by.version"
     "refused_by.unknown_group"
     "refused_by.not_me"
@@ -298,6 +299,7 @@ names! {
     "refused_by.not_this_incarnation"
     "refused_by.busy"
     "refused_by.certificate"
+    "refused_by.begin"
 }
 
 #[cfg(test)]

@@ -85,6 +85,9 @@ pub enum Refusal {
     /// The certificate does not name the sender in this group.
     #[error("the certificate is not the sender's")]
     Certificate = 9,
+    /// Both logs begin with the first record, and it has not the same position (`begin.pos`).
+    #[error("the logs begin at different positions")]
+    Begin = 10,
 }
 
 /// Why bytes are no hello and no answer.
@@ -123,6 +126,8 @@ pub struct Expected<'a> {
     pub members: &'a MemberSet,
     /// Length of our segments.
     pub segment_bytes: u64,
+    /// Where our log begins.
+    pub begin: Anchor,
 }
 
 /// How the sender's incarnation stands to the member set.
@@ -260,6 +265,11 @@ pub fn check(hello: &Hello, expected: Option<&Expected<'_>>) -> Result<Binding, 
     if hello.segment_bytes != expected.segment_bytes {
         return Err(Refusal::SegmentSize);
     }
+    // A log whose head was purged begins elsewhere, and rightly.
+    let whole = |begin: &Anchor| (begin.index, begin.raft_index) == Default::default();
+    if whole(&hello.begin) && whole(&expected.begin) && hello.begin.pos != expected.begin.pos {
+        return Err(Refusal::Begin);
+    }
     if sender.incarnation != 0 && sender.incarnation != hello.incarnation {
         return Err(Refusal::OldIncarnation);
     }
@@ -338,7 +348,7 @@ pub const GROUP_MAX: usize = 255;
 const MAGIC_HELLO: [u8; 4] = *b"DLGH";
 const MAGIC_ANSWER: [u8; 4] = *b"DLGA";
 const CRC: usize = 4;
-const REFUSALS: [Refusal; 9] = [
+const REFUSALS: [Refusal; 10] = [
     Refusal::Version,
     Refusal::UnknownGroup,
     Refusal::NotMe,
@@ -348,4 +358,5 @@ const REFUSALS: [Refusal; 9] = [
     Refusal::NotThisIncarnation,
     Refusal::Busy,
     Refusal::Certificate,
+    Refusal::Begin,
 ];

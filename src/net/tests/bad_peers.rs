@@ -48,6 +48,7 @@ impl Group {
 fn a_bad_hello_is_refused() {
     let mut group = Group::new(config());
     let good = || hello(3, 1);
+    let elsewhere = Anchor { pos: 1 << 30, ..Anchor::default() };
     let cases = [
         (Refusal::Version, Hello { version: 2, ..good() }),
         (Refusal::UnknownGroup, Hello { group: "another".into(), ..good() }),
@@ -55,6 +56,7 @@ fn a_bad_hello_is_refused() {
         (Refusal::NotMe, Hello { to: 2, ..good() }),
         (Refusal::NotMe, Hello { from: 1, ..good() }),
         (Refusal::SegmentSize, Hello { segment_bytes: 4096, ..good() }),
+        (Refusal::Begin, Hello { begin: elsewhere, end: elsewhere, ..good() }),
         (Refusal::OldIncarnation, Hello { incarnation: 7, ..good() }),
         (Refusal::NotThisIncarnation, Hello { to_incarnation: 7, ..good() }),
     ];

@@ -255,6 +255,7 @@ fn check_in_order() {
         dialled: None,
         members: &set,
         segment_bytes: 1 << 30,
+        begin: Anchor { pos: 1 << 30, ..Anchor::default() },
     };
     let ask = |hello: &Hello| check(hello, Some(&expected));
     assert_eq!(ask(&hello()), Ok(Binding::Bound));
@@ -275,15 +276,17 @@ fn check_in_order() {
         incarnation: 0x12,
         to_incarnation: 0x23,
         segment_bytes: 1 << 20,
+        begin: Anchor::default(),
         ..hello()
     };
     type PutRight = fn(&mut Hello);
-    let puts: [(Refusal, PutRight); 7] = [
+    let puts: [(Refusal, PutRight); 8] = [
         (Refusal::Version, |h| h.version = VERSION),
         (Refusal::UnknownGroup, |h| h.group = "grün".into()),
         (Refusal::NotMe, |h| h.to = 2),
         (Refusal::UnknownMember, |h| h.from = 1),
         (Refusal::SegmentSize, |h| h.segment_bytes = 1 << 30),
+        (Refusal::Begin, |h| h.begin.pos = 1 << 30),
         (Refusal::OldIncarnation, |h| h.incarnation = 0x11),
         (Refusal::NotThisIncarnation, |h| h.to_incarnation = 0x22),
     ];
@@ -291,6 +294,9 @@ fn check_in_order() {
         assert_eq!(ask(&wrong), Err(refusal));
         put_right(&mut wrong);
     }
+    assert_eq!(ask(&wrong), Ok(Binding::Bound));
+    // Who has purged its head may begin anywhere.
+    (wrong.begin.index, wrong.begin.raft_index, wrong.begin.pos) = (Index(1), RaftIndex(1), 0);
     assert_eq!(ask(&wrong), Ok(Binding::Bound));
 }
 
@@ -303,5 +309,5 @@ fn refusals_have_numbers_and_texts() {
         assert_eq!(Refusal::from_number(n), Some(refusal));
         assert!(texts.insert(refusal.to_string()));
     }
-    assert_eq!((Refusal::from_number(0), Refusal::from_number(10)), (None, None));
+    assert_eq!((Refusal::from_number(0), Refusal::from_number(11)), (None, None));
 }

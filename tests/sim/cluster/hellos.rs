@@ -95,6 +95,7 @@ impl Cluster {
             dialled,
             members: &members,
             segment_bytes: meta.segment_bytes,
+            begin: open.shared.begin(),
         };
         match check(hello, Some(&expected)) {
             Ok(Binding::Bound) => true,
