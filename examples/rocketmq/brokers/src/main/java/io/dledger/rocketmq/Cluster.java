@@ -246,7 +246,7 @@ final class Cluster implements AutoCloseable {
         return builder.start();
     }
 
-    private static int freePort(Set<Integer> taken) throws IOException {
+    static int freePort(Set<Integer> taken) throws IOException {
         while (true) {
             try (ServerSocket socket = new ServerSocket(0)) {
                 int port = socket.getLocalPort();
