@@ -103,7 +103,7 @@ final class Engine {
                 return;
             }
             closed = true;
-            if (forgotten) {
+            if (forgotten && !isStopped()) {
                 Logger.getLogger("io.dledger").log(Level.WARNING,
                         "the log in {0} was not closed; it is being closed now", name);
             }
@@ -114,6 +114,12 @@ final class Engine {
                 segments.close();
             }
             handle.free(); // not after a stop that could not: the callback thread would still use it
+        }
+    }
+
+    private boolean isStopped() {
+        synchronized (changed) {
+            return stopped;
         }
     }
 

@@ -11,7 +11,7 @@ import java.util.function.Predicate;
  * One member of one replicated log. Life: {@link #open} recovers the directory, without a socket or an
  * election; then hooks and listeners are added; {@link #start} joins the cluster; {@link #stop} leaves it, and
  * what was committed can still be read; {@link #close} frees everything. A log that is forgotten is closed
- * when the garbage collector finds it, with a warning in {@code java.util.logging}.
+ * when the garbage collector finds it, with a warning in {@code java.util.logging} unless it was stopped.
  *
  * <p>Any method, any thread, any time. After {@code close} they throw {@link IllegalStateException}; what was
  * read stays readable until it is released. Methods that wait say so, and must not be called on the callback
