@@ -21,6 +21,7 @@ static void without_a_leader(const char *dir, int *ends) {
     set(cfg, DL_OPT_MEMBERS, "1@127.96.3.1:20911,2@127.96.3.2:20911,3@127.96.3.3:20911");
     set(cfg, DL_OPT_LISTEN, "127.96.3.1:20911");
     dl_log *log = open_log(cfg);
+    dl_config_free(cfg);
     dl_error e;
     CHECK(dl_start(log, &e) == DL_OK);
     for (int i = 0; i < MOST; i++)
