@@ -1,6 +1,6 @@
 //! T8: what is shared without a lock, in every order that two or three threads can meet:
-//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`.
-#![cfg(loom)]
+//! `RUSTFLAGS="--cfg dledger_loom" cargo test --release --test loom`.
+#![cfg(dledger_loom)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;

@@ -1,14 +1,14 @@
 //! What is shared without a lock: watermarks behind a sequence counter, and the wake-up of a
-//! thread. Small enough to be checked exhaustively (`cfg(loom)`).
+//! thread. Small enough to be checked exhaustively (`cfg(dledger_loom)`).
 
-#[cfg(loom)]
+#[cfg(dledger_loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(not(dledger_loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-#[cfg(loom)]
+#[cfg(dledger_loom)]
 use loom::hint::spin_loop;
-#[cfg(not(loom))]
+#[cfg(not(dledger_loom))]
 use std::hint::spin_loop;
 
 /// `N` numbers that readers see together as one writer at a time left them (a seqlock, after
@@ -49,7 +49,7 @@ impl<const N: usize> Snapshot<N> {
                 return values;
             }
             spin_loop();
-            #[cfg(loom)]
+            #[cfg(dledger_loom)]
             loom::thread::yield_now();
         }
     }
