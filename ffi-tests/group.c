@@ -6,12 +6,9 @@
  * library listens is a decision: an address that is open to the network is refused with the option's
  * name.
  */
-#include "check.h"
+#include "ports.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum { MEMBERS = 3, ALL = 4, BODY_MAX = 3000 };
@@ -25,16 +22,6 @@ struct told {
     uint64_t term;
 };
 static struct told told[ALL + 1];
-
-static int free_port(void) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&at, &len) == 0);
-    close(fd);
-    return ntohs(at.sin_port);
-}
 
 static void on_event(void *user_data, uint32_t what, const dl_state *now) {
     struct told *t = user_data;

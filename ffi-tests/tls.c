@@ -4,11 +4,8 @@
  * the id of one that is, and is let in again with its own. What is wrong with the files is told before
  * anything is sent. The certificates lie in the directory: see tests/c.rs.
  */
-#include "check.h"
+#include "ports.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum { MEMBERS = 3, BODY = 3000 };
@@ -16,16 +13,6 @@ enum { MEMBERS = 3, BODY = 3000 };
 static const char *directory;
 static int ports[MEMBERS + 1];
 static dl_log *members[MEMBERS + 1];
-
-static int free_port(void) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&at, &len) == 0);
-    close(fd);
-    return ntohs(at.sin_port);
-}
 
 static void set_file(dl_config *cfg, const char *key, const char *name, const char *end) {
     char path[4096];
