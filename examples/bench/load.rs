@@ -199,6 +199,8 @@ impl Loaded {
             match answer {
                 Err(Status::PendingFull) if !self.load.over() => thread::yield_now(),
                 Err(Status::PendingFull) | Ok(()) => return,
+                // Who looked just before the end appends just after the stop.
+                Err(Status::Stopped) if self.load.over() => return,
                 Err(status) => return self.fails(status),
             }
         }

@@ -287,7 +287,9 @@ static void put(group *g, void *what)
         if (s == DL_E_PENDING_FULL)
             sched_yield();
     } while (s == DL_E_PENDING_FULL && !atomic_load_explicit(&over, memory_order_relaxed));
-    if (s != DL_OK && s != DL_E_PENDING_FULL) {
+    /* Who looked just before the end appends just after the stop. */
+    bool ended = s == DL_E_STOPPED && atomic_load(&over);
+    if (s != DL_OK && s != DL_E_PENDING_FULL && !ended) {
         atomic_store(&g->failure, s);
         atomic_fetch_add(&g->failures, 1);
     }
