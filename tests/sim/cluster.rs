@@ -583,7 +583,8 @@ impl Cluster {
     }
 }
 
-/// `CLUSTER_SEEDS` clusters, each run twice: the same seed is the same run.
+/// `CLUSTER_SEEDS` clusters, each run twice: the same seed is the same run. With `SIM_TIMES=1` once,
+/// to see more of them in the time.
 #[test]
 fn clusters() {
     let first = number("SIM_FIRST", 0);
@@ -591,6 +592,8 @@ fn clusters() {
     for seed in first..first + number("CLUSTER_SEEDS", 40) {
         let _seed = crate::Seed(seed);
         let digest = Cluster::new(seed, Plants::NONE).run(steps);
-        assert_eq!(digest, Cluster::new(seed, Plants::NONE).run(steps), "seed {seed} differs");
+        for _ in 1..number("SIM_TIMES", 2) {
+            assert_eq!(digest, Cluster::new(seed, Plants::NONE).run(steps), "seed {seed} differs");
+        }
     }
 }

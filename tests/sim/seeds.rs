@@ -373,14 +373,17 @@ fn seeds() {
     let first = number("SIM_FIRST", 0);
     let seeds = number("SIM_SEEDS", 150);
     let steps = number("SIM_STEPS", 600);
+    let times = number("SIM_TIMES", 2).max(1);
     for seed in first..first + seeds {
         let run = || Run::new(seed, Plants::NONE).run(steps);
-        let digest = std::panic::catch_unwind(run);
-        let again = std::panic::catch_unwind(run);
-        match (digest, again) {
-            (Ok(a), Ok(b)) => assert_eq!(a, b, "seed {seed} ran differently the second time"),
-            _ => panic!("seed {seed}: run it again with SIM_FIRST={seed} SIM_SEEDS=1"),
+        let digests: Vec<_> = (0..times).map(|_| std::panic::catch_unwind(run)).collect();
+        let Some(Ok(first)) = digests.first() else {
+            panic!("seed {seed}: run it again with SIM_FIRST={seed} SIM_SEEDS=1");
+        };
+        for again in &digests {
+            let same = again.as_ref().is_ok_and(|again| again == first);
+            assert!(same, "seed {seed} ran differently the second time");
         }
     }
-    println!("{seeds} seeds, {steps} steps each, every one twice");
+    println!("{seeds} seeds, {steps} steps each, every one {times} times");
 }
