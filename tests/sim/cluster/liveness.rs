@@ -20,7 +20,7 @@ impl Cluster {
         self.links.clear();
         self.dial();
         // Ten election timeouts of a second.
-        let leader = self.until(10_000, |cluster| cluster.ready_leader()).expect("a leader");
+        let leader = self.until(10_000, Cluster::leader_of_all).expect("a leader");
         if self.membership.changing {
             return self.heal_members();
         }
@@ -42,5 +42,14 @@ impl Cluster {
         .unwrap_or_else(|| panic!("the members do not all come to {all}"));
         self.check();
         self.check_final();
+    }
+
+    /// A leader that nobody has left behind: one that was deposed while it was cut off leads until it
+    /// hears of that, and what it takes meanwhile is lost, as its callers are told.
+    fn leader_of_all(&self) -> Option<u64> {
+        let leader = self.ready_leader()?;
+        let term = |id: &u64| Some(self.members[id].open.as_ref()?.shared.state().term);
+        let members = self.members.keys().filter(|id| self.belongs(**id));
+        (members.filter_map(term).max() == term(&leader)).then_some(leader)
     }
 }
