@@ -13,6 +13,7 @@ pub mod read;
 pub mod received;
 pub mod record;
 pub mod recover;
+pub mod repair;
 pub mod reset;
 pub mod retention;
 pub mod scan;
@@ -251,25 +252,20 @@ impl CommitLog {
         }
         let unit = self.batch_unit(raft_index)?;
         if unit.kind == Kind::Batch {
-            let last =
-                IndexUnit::decode(&self.index.get(unit.first.0 + u64::from(unit.count) - 1)?)?;
-            return Some(Anchor {
-                index: unit.first + u64::from(unit.count),
-                pos: last.pos + u64::from(last.size),
+            // Units have no checksums: one that is damaged must not be counted on from.
+            let behind = unit.first.0.checked_add(u64::from(unit.count))?;
+            let last = IndexUnit::decode(&self.index.get(behind.checked_sub(1)?)?)?;
+            return (last.index.0 == behind - 1).then_some(Anchor {
+                index: Index(behind),
+                pos: last.end(),
                 raft_index,
                 term: unit.term,
                 chain: unit.chain,
                 batch: raft_index,
             });
         }
-        let mut batch = raft_index - 1;
-        while batch > begin.raft_index
-            && batch.0 > self.meta.dledger_end.index.0
-            && self.batch_unit(batch)?.kind != Kind::Batch
-        {
-            batch = batch - 1;
-        }
-        let batch = if batch == begin.raft_index { begin.batch } else { batch };
+        let before = self.entry_before(raft_index)?;
+        let batch = if before == begin.raft_index { begin.batch } else { before };
         Some(Anchor {
             index: unit.first,
             pos: unit.pos,
@@ -278,6 +274,18 @@ impl CommitLog {
             chain: unit.chain,
             batch,
         })
+    }
+
+    /// The last Raft entry before one that is no control entry, or where the log begins.
+    fn entry_before(&self, raft_index: RaftIndex) -> Option<RaftIndex> {
+        let mut before = raft_index - 1;
+        while before > self.meta.begin.raft_index
+            && before.0 > self.meta.dledger_end.index.0
+            && self.batch_unit(before)?.kind != Kind::Batch
+        {
+            before = before - 1;
+        }
+        Some(before)
     }
 
     /// The term of a Raft entry in `begin..=end`.

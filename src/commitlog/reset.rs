@@ -4,7 +4,7 @@
 //! recovery, from the note.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use crate::commitlog::index::batch_slot;
 use crate::commitlog::meta::MemberSet;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, batch_slot};
+use crate::commitlog::index::IndexUnit;
 use crate::commitlog::record::{HEADER, Header};
 use crate::commitlog::work::Work;
 use crate::commitlog::{CommitLog, segment};
@@ -117,44 +117,21 @@ impl CommitLog {
     /// The anchor just behind the batch before the one that begins with `first`, moved to the
     /// beginning of the segment.
     fn anchor_before(&self, first: Index, pos: u64) -> Result<Anchor> {
-        let raft_index = self.batch_of(first)?;
-        let mut before = raft_index - 1;
-        while before > self.meta.begin.raft_index
-            && before.0 > self.meta.dledger_end.index.0
-            && self.batch_unit(before).is_some_and(|unit| unit.kind != Kind::Batch)
-        {
-            before = before - 1;
-        }
-        let anchor = self.anchor(before).ok_or_else(|| {
-            Error::corrupt(batch_slot(before) * UNIT, format!("the unit of Raft entry {before}"))
-        })?;
-        Ok(Anchor { pos, ..anchor })
+        let lost = |what: String| Error::corrupt(pos, what);
+        let begun = if first < self.meta.dledger_end.index {
+            Some(RaftIndex(first.0 + 1))
+        } else {
+            self.batch_of(first).filter(|batch| self.begins(*batch, first))
+        };
+        let begun = begun.ok_or_else(|| lost(format!("no batch begins with record {first}")))?;
+        let before = self.entry_before(begun);
+        let anchor = before.and_then(|before| self.anchor(before));
+        let unknown = || lost(format!("the units before Raft entry {begun}"));
+        Ok(Anchor { pos, ..anchor.ok_or_else(unknown)? })
     }
 
-    /// The Raft index of the batch that begins with the record `first`.
-    fn batch_of(&self, first: Index) -> Result<RaftIndex> {
-        if first < self.meta.dledger_end.index {
-            return Ok(RaftIndex(first.0 + 1));
-        }
-        let unit = |at: u64| -> Result<BatchUnit> {
-            self.batch_unit(RaftIndex(at)).ok_or_else(|| {
-                Error::corrupt((at - 1) * UNIT, format!("the unit of Raft entry {at}"))
-            })
-        };
-        let floor = self.meta.begin.raft_index.0.max(self.meta.dledger_end.index.0);
-        // The last entry whose first record is not behind `first`: control entries before a batch
-        // share its first record and have lower Raft indexes.
-        let (mut low, mut high) = (floor + 1, self.end.raft_index.0);
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            if unit(middle)?.first > first { high = middle - 1 } else { low = middle }
-        }
-        let found = unit(low)?;
-        if found.kind == Kind::Batch && found.first == first {
-            Ok(RaftIndex(low))
-        } else {
-            Err(Error::corrupt((low - 1) * UNIT, format!("no batch begins with record {first}")))
-        }
+    fn begins(&self, batch: RaftIndex, first: Index) -> bool {
+        self.batch_unit(batch).is_some_and(|unit| unit.first == first)
     }
 }
 

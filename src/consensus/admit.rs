@@ -172,6 +172,9 @@ pub fn admit(
             out.commit = view.committed.0;
             first = Some(set.clone());
         }
+        Message::RepairRequest { .. } | Message::RepairReply { .. } => {
+            return Err(Drop("it is for the log, not for the engine"));
+        }
         Message::TimeoutNow { .. } => {
             if !same_term || view.leader != from || view.state != StateRole::Follower {
                 return Err(Drop("a transfer that is over"));
@@ -392,7 +395,10 @@ fn largest(message: &Message) -> u64 {
         }
         Message::ReadIndexReply { index, .. } => [index.0, 0, 0, 0],
         Message::Members { members, .. } => [members.raft_index.0, 0, 0, 0],
-        Message::TimeoutNow { .. } | Message::ReadIndex { .. } => [0; 4],
+        Message::TimeoutNow { .. }
+        | Message::ReadIndex { .. }
+        | Message::RepairRequest { .. }
+        | Message::RepairReply { .. } => [0; 4],
     };
     numbers.into_iter().fold(message.term(), u64::max)
 }

@@ -10,6 +10,8 @@ mod joiner;
 #[cfg(test)]
 pub(in crate::consensus) mod tests;
 
+use std::collections::BTreeSet;
+
 use raft::eraftpb::{ConfState, Entry, Message as RaftMessage, MessageType};
 use raft::{Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
 
@@ -55,6 +57,8 @@ pub struct Core {
     received: Vec<Batch>,
     reset: Option<(Anchor, MemberSet)>,
     members: Option<MemberSet>,
+    /// Batches that a peer was to be sent, and that are damaged here.
+    damaged: BTreeSet<RaftIndex>,
 }
 
 /// What the engine wants done.
@@ -124,9 +128,20 @@ impl Core {
             .map_err(|e| Error::corrupt(0, format!("the engine refuses what is on disk: {e}")))?;
         let random = fastrand::Rng::with_seed(pace.seed);
         let (received, reset, members) = (Vec::new(), None, None);
+        let damaged = BTreeSet::new();
         let (written, is_written, changes) = (0, false, 0);
-        let mut core =
-            Core { node, pace, random, written, is_written, changes, received, reset, members };
+        let mut core = Core {
+            node,
+            pace,
+            random,
+            written,
+            is_written,
+            changes,
+            received,
+            reset,
+            members,
+            damaged,
+        };
         core.draw_timeout();
         Ok(core)
     }
@@ -402,6 +417,11 @@ impl Core {
         }
     }
 
+    /// Batches that were found damaged when a peer was to be sent them, since the last look.
+    pub fn take_damaged(&mut self) -> BTreeSet<RaftIndex> {
+        std::mem::take(&mut self.damaged)
+    }
+
     /// The last Raft entry that is agreed.
     pub fn committed(&self) -> RaftIndex {
         RaftIndex(self.node.raft.raft_log.committed)
@@ -455,7 +475,12 @@ impl Core {
         for message in messages {
             let (to, is_reset) = (message.to, message.get_msg_type() == MessageType::MsgSnapshot);
             let before = sends.len();
-            send::outgoing(self.log(), message, self.pace.message_bytes, &mut sends);
+            let bytes = self.pace.message_bytes;
+            if let Some(damaged) = send::outgoing(self.log(), message, bytes, &mut sends) {
+                // The engine takes it for sent: it is to be sent again when it is repaired.
+                self.damaged.insert(damaged);
+                self.lost(to);
+            }
             if is_reset && sends.len() == before {
                 // Purged once more since: the next one tells of the new begin.
                 self.node.report_snapshot(to, SnapshotStatus::Failure);

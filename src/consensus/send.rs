@@ -26,19 +26,19 @@ pub struct Outgoing {
 pub type Place = (u64, u32);
 
 /// Appends what a message of the engine's becomes: nothing if what it needs is not here any more,
-/// several if its batches are more than `message_bytes` together.
+/// several if its batches are more than `message_bytes` together. Ends before a batch that is
+/// damaged here, and answers its Raft index.
 pub fn outgoing(
     log: &CommitLog,
     message: RaftMessage,
     message_bytes: u64,
     sends: &mut Vec<Outgoing>,
-) {
+) -> Option<RaftIndex> {
     let (to, term) = (message.to, message.term);
     let raft_index = RaftIndex;
     let plain = match message.get_msg_type() {
         MessageType::MsgAppend => {
-            appends(log, &message, message_bytes, sends);
-            return;
+            return appends(log, &message, message_bytes, sends);
         }
         MessageType::MsgRequestPreVote | MessageType::MsgRequestVote => Message::VoteRequest {
             term,
@@ -82,13 +82,13 @@ pub fn outgoing(
         MessageType::MsgSnapshot => {
             let (begin, members) = (log.begin(), log.meta().members.clone());
             if message.get_snapshot().get_metadata().index != begin.raft_index.0 {
-                return;
+                return None;
             }
             Message::Reset { term, begin, members }
         }
         MessageType::MsgTimeoutNow => Message::TimeoutNow { term },
         MessageType::MsgReadIndex => match attempt(&message) {
-            0 => return,
+            0 => return None,
             context => Message::ReadIndex { context },
         },
         MessageType::MsgReadIndexResp => Message::ReadIndexReply {
@@ -97,9 +97,10 @@ pub fn outgoing(
             index: raft_index(message.index),
         },
         // Everything else is the engine's own.
-        _ => return,
+        _ => return None,
     };
     sends.push(Outgoing { to, message: plain, raw: Vec::new() });
+    None
 }
 
 fn attempt(message: &RaftMessage) -> u64 {
@@ -107,10 +108,24 @@ fn attempt(message: &RaftMessage) -> u64 {
 }
 
 /// One append, or several that follow each other.
-fn appends(log: &CommitLog, message: &RaftMessage, message_bytes: u64, sends: &mut Vec<Outgoing>) {
-    let Some(mut at) = log.anchor(RaftIndex(message.index)) else { return };
+fn appends(
+    log: &CommitLog,
+    message: &RaftMessage,
+    message_bytes: u64,
+    sends: &mut Vec<Outgoing>,
+) -> Option<RaftIndex> {
+    let mut at = log.anchor(RaftIndex(message.index))?;
     let mut part = Part::new(&at);
+    let mut damaged = None;
     for entry in message.entries.iter() {
+        let raft_index = RaftIndex(entry.index);
+        if log.is_cold(raft_index)
+            && log.batch_id(raft_index).is_some()
+            && log.intact(raft_index).is_none()
+        {
+            damaged = Some(raft_index);
+            break;
+        }
         let Some((content, bytes, behind)) = content(log, entry) else { break };
         let len = bytes.map_or(0, |(_, len)| u64::from(len));
         let says = match &content {
@@ -131,6 +146,7 @@ fn appends(log: &CommitLog, message: &RaftMessage, message_bytes: u64, sends: &m
     if !part.entries.is_empty() || message.entries.is_empty() {
         sends.push(part.outgoing(message));
     }
+    damaged
 }
 
 struct Part {

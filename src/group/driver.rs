@@ -7,6 +7,7 @@ mod barriers;
 mod changes;
 mod control;
 mod peers;
+mod repair;
 mod round;
 mod timers;
 mod transfer;
@@ -31,6 +32,7 @@ use crate::error::{Error, Result, Status};
 use crate::group::clock::{NEVER, nanos};
 use crate::group::driver::barriers::Asked;
 use crate::group::driver::changes::Changing;
+use crate::group::driver::repair::Repairs;
 use crate::group::driver::round::Round;
 use crate::group::driver::timers::Timers;
 use crate::group::driver::transfer::{Preference, Transfer};
@@ -98,6 +100,8 @@ pub struct Driver {
     held: Vec<Outgoing>,
     /// Read barriers under way.
     asked: Vec<Asked>,
+    /// Damaged batches that peers are asked for.
+    repairs: Repairs,
     /// The leadership is being handed over.
     transfer: Option<Transfer>,
     /// A change of the members that was asked for here.
@@ -164,6 +168,7 @@ impl Driver {
             progress_at: 0,
             held: Vec::new(),
             asked: Vec::new(),
+            repairs: Repairs::default(),
             transfer: None,
             changing: None,
             agreed: BTreeMap::new(),
@@ -267,6 +272,7 @@ impl Driver {
         }
         let over = self.answer(now)?;
         if !over {
+            self.repair(now);
             self.hand_over(now);
             self.propose_asked();
         }

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub dropped: AtomicU64,
     /// Messages of peers that no honest peer sends.
     pub closed: AtomicU64,
+    /// Damaged batches whose bytes came from a peer.
+    pub repaired: AtomicU64,
     /// Records written.
     pub records: AtomicU64,
     /// Bytes of records written.
@@ -81,7 +83,7 @@ impl Shared {
     /// Calls `each` for every figure there is.
     pub fn scrape(&self, each: &mut dyn FnMut(&Metric)) {
         let m = &self.metrics;
-        let counters: [(&AtomicU64, &'static str, &'static str); 11] = [
+        let counters: [(&AtomicU64, &'static str, &'static str); 12] = [
             (&m.records, "records_written_total", "Records written to data segments."),
             (&m.bytes, "bytes_written_total", "Bytes of records written, headers included."),
             (&m.batches, "batches_written_total", "Batches written: Raft entries with records."),
@@ -89,6 +91,11 @@ impl Shared {
             (&m.refused, "appends_refused_total", "Appends that were refused at once."),
             (&m.dropped, "peer_messages_dropped_total", "Messages of peers without use here."),
             (&m.closed, "peer_messages_refused_total", "Messages that no honest peer sends."),
+            (
+                &m.repaired,
+                "batches_repaired_total",
+                "Damaged batches that a peer's bytes replaced.",
+            ),
             (&m.timeouts, "appends_timed_out_total", "Appends whose outcome came too late."),
             (&m.checkpoints, "checkpoints_total", "Checkpoints: the durable bound was raised."),
             (&m.leaderships, "leaderships_total", "Elections that this member won."),

@@ -181,16 +181,16 @@ impl Shared {
         let read = place.segment.file.read_at(&mut header, at);
         let read = read.and_then(|()| place.segment.file.read_at(body, at + HEADER as u64));
         if let Err(error) = read {
-            return Err(alone(self.report(Error::io("read", error))));
+            return Err(alone(self.report(index, Error::io("read", error))));
         }
         let place = Place { header: Header::decode(&header), ..place };
         if entry_of(&place.header) != entry {
             let error = Error::corrupt(entry.pos, format!("the header of record {index}"));
-            return Err(alone(self.report(error)));
+            return Err(alone(self.report(index, error)));
         }
         match self.reader.verify(&place, body, &self.begin()) {
             Ok(()) => Ok(entry),
-            Err(error) => Err(alone(self.report(error))),
+            Err(error) => Err(alone(self.report(index, error))),
         }
     }
 
@@ -214,7 +214,7 @@ impl Shared {
     }
 
     fn place(&self, index: Index) -> Result<Place, Status> {
-        self.reader.place(index).map_err(|error| self.report(error))
+        self.reader.place(index).map_err(|error| self.report(index, error))
     }
 
     /// The header at `pos`, where a record with this index begins; `None` if a blank does.
@@ -224,20 +224,23 @@ impl Shared {
         if !there || u32::from_be_bytes(magic) == record::MAGIC_BLANK {
             return Ok(None);
         }
-        self.reader.next(segment, pos, index).map(Some).map_err(|error| self.report(error))
+        self.reader.next(segment, pos, index).map(Some).map_err(|error| self.report(index, error))
     }
 
     fn verify(&self, segment: &Arc<Segment>, header: &Header) -> Result<(), Status> {
         let at = header.pos - segment.pos + HEADER as u64;
         let body = segment.map.bytes(at..at + u64::from(header.body_len)).unwrap_or_default();
         let place = Place { segment: segment.clone(), header: *header };
-        self.reader.verify(&place, body, &self.begin()).map_err(|error| self.report(error))
+        self.reader
+            .verify(&place, body, &self.begin())
+            .map_err(|error| self.report(header.index, error))
     }
 
-    /// A bad read fails that one call; the trace says where.
-    fn report(&self, error: Error) -> Status {
+    /// A bad read fails that one call; the trace says where, and the group thread looks after it.
+    fn report(&self, index: Index, error: Error) -> Status {
         if !matches!(error, Error::Status(_)) {
             tracing::error!("read: {error}");
+            self.note_damage(index);
         }
         error.status()
     }

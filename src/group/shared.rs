@@ -1,6 +1,7 @@
 //! What the threads of one log share: the gate that lets appends in, watermarks, the inbox, live
 //! options, the way to wake each other. The group thread publishes; everybody else reads.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
@@ -165,6 +166,8 @@ pub struct Shared {
     members: Mutex<Arc<MemberSet>>,
     /// How far the others are, as the group thread looked last.
     pub progress: Mutex<Vec<Progress>>,
+    /// Records that readers found damaged.
+    pub damaged: Mutex<BTreeSet<Index>>,
     /// Records whose appender has not heard of their end.
     pub pending: InFlight,
     /// Their bytes, with headers.
@@ -269,6 +272,7 @@ impl Shared {
             log_end: Mutex::default(),
             members: Mutex::default(),
             progress: Mutex::default(),
+            damaged: Mutex::default(),
             pending: InFlight::default(),
             barriers: InFlight::default(),
             pending_bytes: InFlight::default(),
@@ -510,6 +514,16 @@ impl Shared {
         self.driver.ring();
     }
 
+    /// Tells the group thread of a record that cannot be read as it was written. Of more than it can
+    /// look after at once it hears when they are read again.
+    pub fn note_damage(&self, index: Index) {
+        let mut damaged = lock(&self.damaged);
+        if damaged.len() < DAMAGED && damaged.insert(index) {
+            drop(damaged);
+            self.driver.ring();
+        }
+    }
+
     /// Asks the group thread for something.
     pub fn ask(&self, control: Control) {
         lock(&self.controls).push(control);
@@ -562,6 +576,8 @@ fn numbers(marks: &Marks) -> [u64; MARKS] {
     ]
 }
 
+/// Damaged records that wait for a look.
+const DAMAGED: usize = 64;
 /// Numbers in a [`Marks`].
 const MARKS: usize = 10;
 /// A condition variable takes no longer time than this on every system.

@@ -67,9 +67,10 @@ impl Frame {
         let mut head = Vec::new();
         frame::encode(message, limits, &mut head).map_err(Unsent::Unfit)?;
         let bytes = head.len() + sum as usize;
-        // An append that overtakes another one is a gap to the follower, and a reset is the
-        // begin of the appends behind it.
-        let urgent = !matches!(message, Message::Append { .. } | Message::Reset { .. });
+        // An append that overtakes another one is a gap to the follower, a reset is the begin of the
+        // appends behind it, and nothing waits for a repair.
+        let ordered = message.kind().has_raw() || matches!(message, Message::Reset { .. });
+        let urgent = !ordered;
         Ok(Frame { head, raw, bytes, urgent })
     }
 

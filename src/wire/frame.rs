@@ -35,7 +35,7 @@ pub struct FrameHeader {
     pub kind: Kind,
     /// Bytes of the message; at most [`MESSAGE_MAX`].
     pub message_len: u32,
-    /// Bytes behind the message; 0 but for an append.
+    /// Bytes behind the message; 0 but for an append and a repair.
     pub raw_len: u32,
     crc: u32,
 }
@@ -72,8 +72,8 @@ pub enum FrameError {
     /// The checksum holds, and yet it is no such message.
     #[error("a frame whose bytes are no {0:?}")]
     Malformed(Kind),
-    /// The batches of an append have not as many bytes as the header says.
-    #[error("an append whose batches have {sum} bytes, with {raw} raw bytes")]
+    /// The batches of a message have not as many bytes as the header says.
+    #[error("a frame whose batches have {sum} bytes, with {raw} raw bytes")]
     RawSum {
         /// The sum over the batches.
         sum: u64,
@@ -173,7 +173,7 @@ fn check_lengths(kind: Kind, len: u64, raw: u64, limits: &Limits) -> Result<(), 
     if !usize::try_from(len).is_ok_and(|len| kind.sizes().contains(&len)) {
         return Err(FrameError::MessageLength { kind, len });
     }
-    let max = if kind == Kind::Append { limits.raw_max } else { 0 };
+    let max = if kind.has_raw() { limits.raw_max } else { 0 };
     if raw > u64::from(max) {
         return Err(FrameError::RawLength { len: raw, max });
     }

@@ -13,6 +13,8 @@
 //!  9 read index        context 8
 //! 10 read index reply  term 8 | context 8 | index 8
 //! 11 members           term 8 | members: member set
+//! 12 repair request    raft_index 8 | entry term 8 | chain 4
+//! 13 repair reply      raft_index 8 | entry term 8 | chain 4 | len 4
 //!
 //! campaign     0 pre-vote, 1 vote, 2 vote for a transfer
 //! Raft entry   term 8 | 1: batch       | count 4 | len 4
@@ -30,10 +32,11 @@ use std::ops::{Range, RangeInclusive};
 use crate::commitlog::control::CONTENT_MAX;
 use crate::commitlog::meta::{In, MemberSet, Out, SET_MAX};
 use crate::commitlog::record::{BATCH_RECORDS, HEADER};
+use crate::commitlog::repair::BatchId;
 use crate::types::{Anchor, RaftIndex};
 
 /// One message. `term` is the sender's (of a campaign: the one it is for), never 0: the engine
-/// takes a message of term 0 for one of its own.
+/// takes a message of term 0 for one of its own. What is not for the engine has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A candidate asks for a vote.
@@ -152,6 +155,19 @@ pub enum Message {
         /// The members now, with the Raft entry from which on that holds; no change is under way.
         members: MemberSet,
     },
+    /// The sender's bytes of a batch are damaged: whoever has them, leader or not, sends them.
+    RepairRequest {
+        /// Which batch.
+        batch: BatchId,
+    },
+    /// The answer to a [`RepairRequest`](Message::RepairRequest), if the sender has the batch and
+    /// it is intact. Behind it come its bytes.
+    RepairReply {
+        /// The request's.
+        batch: BatchId,
+        /// The length of its bytes, headers included, without a blank before them.
+        len: u32,
+    },
 }
 
 /// What a vote is asked for.
@@ -206,6 +222,8 @@ pub enum Kind {
     ReadIndex = 9,
     ReadIndexReply = 10,
     Members = 11,
+    RepairRequest = 12,
+    RepairReply = 13,
 }
 
 impl Message {
@@ -223,6 +241,8 @@ impl Message {
             Message::ReadIndex { .. } => Kind::ReadIndex,
             Message::ReadIndexReply { .. } => Kind::ReadIndexReply,
             Message::Members { .. } => Kind::Members,
+            Message::RepairRequest { .. } => Kind::RepairRequest,
+            Message::RepairReply { .. } => Kind::RepairReply,
         }
     }
 
@@ -239,25 +259,29 @@ impl Message {
             | Message::TimeoutNow { term }
             | Message::ReadIndexReply { term, .. }
             | Message::Members { term, .. } => *term,
-            Message::ReadIndex { .. } => 0,
+            Message::ReadIndex { .. }
+            | Message::RepairRequest { .. }
+            | Message::RepairReply { .. } => 0,
         }
     }
 
     /// Where the bytes of each batch lie within the raw bytes behind the message, in order. They
     /// touch: a sender writes the bytes of these batches one behind the other.
     pub fn raw_ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        let entries = match self {
-            Message::Append { entries, .. } => &entries[..],
-            _ => &[],
+        let (entries, repair) = match self {
+            Message::Append { entries, .. } => (&entries[..], None),
+            Message::RepairReply { len, .. } => (&[][..], Some(*len)),
+            _ => (&[][..], None),
+        };
+        let batch = |entry: &AppendEntry| match entry.content {
+            Content::Batch { len, .. } => Some(len),
+            _ => None,
         };
         let mut end = 0;
-        entries.iter().filter_map(move |entry| match entry.content {
-            Content::Batch { len, .. } => {
-                let begin = end;
-                end += u64::from(len);
-                Some(begin..end)
-            }
-            _ => None,
+        entries.iter().filter_map(batch).chain(repair).map(move |len| {
+            let begin = end;
+            end += u64::from(len);
+            begin..end
         })
     }
 
@@ -269,7 +293,7 @@ impl Message {
     /// Appends the message to `out`, whatever is in it: the frame asks [`decode`](Message::decode)
     /// whether a peer will take it.
     pub(super) fn encode(&self, out: &mut Out) {
-        if !matches!(self, Message::ReadIndex { .. }) {
+        if self.kind().has_term() {
             out.u64(self.term());
         }
         match self {
@@ -312,6 +336,11 @@ impl Message {
                 out.numbers(&[*context, index.0]);
             }
             Message::Members { members, .. } => out.members(members),
+            Message::RepairRequest { batch } => put_batch_id(out, batch),
+            Message::RepairReply { batch, len } => {
+                put_batch_id(out, batch);
+                out.u32(*len);
+            }
         }
     }
 
@@ -321,10 +350,7 @@ impl Message {
     }
 
     fn take(kind: Kind, bytes: &mut In<'_>) -> Option<Message> {
-        if kind == Kind::ReadIndex {
-            return Some(Message::ReadIndex { context: not_0(bytes)? });
-        }
-        let term = not_0(bytes)?;
+        let term = if kind.has_term() { not_0(bytes)? } else { 0 };
         Some(match kind {
             Kind::VoteRequest => Message::VoteRequest {
                 term,
@@ -375,11 +401,17 @@ impl Message {
                 Message::Reset { term, begin: super::anchor(bytes)?, members: bytes.members()? }
             }
             Kind::TimeoutNow => Message::TimeoutNow { term },
-            Kind::ReadIndex => return None,
+            Kind::ReadIndex => Message::ReadIndex { context: not_0(bytes)? },
             Kind::ReadIndexReply => {
                 Message::ReadIndexReply { term, context: not_0(bytes)?, index: raft_index(bytes)? }
             }
             Kind::Members => Message::Members { term, members: bytes.members()? },
+            Kind::RepairRequest => Message::RepairRequest { batch: batch_id(bytes)? },
+            Kind::RepairReply => {
+                let (batch, len) = (batch_id(bytes)?, bytes.u32()?);
+                let whole = len as usize >= HEADER;
+                whole.then_some(Message::RepairReply { batch, len })?
+            }
         })
     }
 }
@@ -431,6 +463,17 @@ impl Kind {
         KINDS.into_iter().find(|kind| *kind as u8 == number)
     }
 
+    /// Whether the sender's term is in it. The engine attaches none to a request for a read index,
+    /// and would take one for an election's.
+    fn has_term(self) -> bool {
+        !matches!(self, Kind::ReadIndex | Kind::RepairRequest | Kind::RepairReply)
+    }
+
+    /// Whether raw bytes may follow it.
+    pub fn has_raw(self) -> bool {
+        matches!(self, Kind::Append | Kind::RepairReply)
+    }
+
     /// Bytes that the message part of a frame of this kind may have.
     pub fn sizes(self) -> RangeInclusive<usize> {
         match self {
@@ -441,6 +484,8 @@ impl Kind {
             Kind::Reset => RESET + SET_MIN..=RESET + SET_MAX,
             Kind::TimeoutNow | Kind::ReadIndex => 8..=8,
             Kind::Members => 8 + SET_MIN..=8 + SET_MAX,
+            Kind::RepairRequest => BATCH_ID..=BATCH_ID,
+            Kind::RepairReply => BATCH_ID + 4..=BATCH_ID + 4,
         }
     }
 }
@@ -457,6 +502,16 @@ fn entries(prev: RaftIndex, bytes: &mut In<'_>) -> Option<Vec<AppendEntry>> {
         entries.push(AppendEntry::take(bytes)?);
     }
     Some(entries)
+}
+
+fn put_batch_id(out: &mut Out, id: &BatchId) {
+    out.numbers(&[id.raft_index.0, id.term]);
+    out.u32(id.chain);
+}
+
+fn batch_id(bytes: &mut In<'_>) -> Option<BatchId> {
+    let (raft_index, term) = (RaftIndex(not_0(bytes)?), not_0(bytes)?);
+    Some(BatchId { raft_index, term, chain: bytes.u32()? })
 }
 
 fn raft_index(bytes: &mut In<'_>) -> Option<RaftIndex> {
@@ -476,7 +531,7 @@ pub const MESSAGE_MAX: usize = 128 << 10;
 const _: () = assert!(APPEND + ENTRIES_MAX * (ENTRY_MIN + 8) <= MESSAGE_MAX);
 const _: () = assert!(APPEND + ENTRY_MIN + 4 + CONTENT_MAX <= MESSAGE_MAX);
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 13] = [
     Kind::VoteRequest,
     Kind::VoteReply,
     Kind::Append,
@@ -488,6 +543,8 @@ const KINDS: [Kind; 11] = [
     Kind::ReadIndex,
     Kind::ReadIndexReply,
     Kind::Members,
+    Kind::RepairRequest,
+    Kind::RepairReply,
 ];
 /// An append without Raft entries.
 const APPEND: usize = 8 + 8 + 8 + 4 + 8 + 2;
@@ -495,6 +552,8 @@ const APPEND: usize = 8 + 8 + 8 + 4 + 8 + 2;
 const ENTRY_MIN: usize = 8 + 1;
 /// A reset without its member set.
 const RESET: usize = 8 + 44;
+/// What tells a batch from every other.
+const BATCH_ID: usize = 8 + 8 + 4;
 /// A member set without members.
 const SET_MIN: usize = 8 + 5 * 2 + 1;
 const PRE_VOTE: u8 = 0;

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::plant::Plants;
 use crate::types::{Anchor, Index, RaftIndex};
 
-const SEGMENT: u64 = 4096;
+pub(in crate::commitlog) const SEGMENT: u64 = 4096;
 
 fn set(voters: &[u64]) -> MemberSet {
     let member = |id: &u64| Member { id: *id, incarnation: *id, address: "host:1".into() };
@@ -21,7 +21,7 @@ fn set(voters: &[u64]) -> MemberSet {
     MemberSet { members, voters: voters.to_vec(), ..MemberSet::default() }
 }
 
-fn open(disk: &MemoryDisk) -> CommitLog {
+pub(in crate::commitlog) fn open(disk: &MemoryDisk) -> CommitLog {
     try_open(disk).unwrap()
 }
 
@@ -42,7 +42,7 @@ fn try_open(disk: &MemoryDisk) -> Result<CommitLog> {
     CommitLog::open(Arc::new(disk.clone()), &birth)
 }
 
-fn append(log: &mut CommitLog, rounds: usize) {
+pub(in crate::commitlog) fn append(log: &mut CommitLog, rounds: usize) {
     for n in 0..rounds {
         let end = log.end();
         let raft_index = end.raft_index + 1;

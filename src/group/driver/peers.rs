@@ -74,8 +74,19 @@ impl Driver {
         if matches!(message, Message::VoteReply { .. } | Message::TimeoutNow { .. }) {
             self.settle_round()?;
         }
-        self.bound_unsynced(&raw)?;
         self.heard.insert(from, now);
+        match message {
+            Message::RepairRequest { batch } => {
+                self.answer_repair(from, *batch, now);
+                return Ok(true);
+            }
+            Message::RepairReply { batch, .. } => {
+                self.take_repair(from, *batch, &raw);
+                return Ok(true);
+            }
+            _ => {}
+        }
+        self.bound_unsynced(&raw)?;
         match self.core.step(from, message, &raw) {
             Ok(()) => {}
             Err(Refused::Drop(why)) => {
@@ -342,7 +353,7 @@ impl Driver {
         }
     }
 
-    fn send_one(&mut self, outgoing: Outgoing) {
+    pub(super) fn send_one(&mut self, outgoing: Outgoing) {
         let Outgoing { to, message, raw } = outgoing;
         let reader = &self.shared.reader;
         let slices: Option<Vec<Slice>> =

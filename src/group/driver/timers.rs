@@ -79,7 +79,8 @@ impl Driver {
             .min(t.retention_when_on())
             .min(self.next_tick)
             .min(self.next_barrier())
-            .min(self.next_asked()))
+            .min(self.next_asked())
+            .min(self.next_repair()))
     }
 
     /// The same while a write waits for room: what frees some, and what is due to others.

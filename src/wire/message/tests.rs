@@ -50,6 +50,14 @@ fn append_entries() -> impl Strategy<Value = Vec<AppendEntry>> {
     prop::collection::vec(entry, 0..20)
 }
 
+fn batch_ids() -> impl Strategy<Value = BatchId> {
+    (1u64.., 1u64.., any::<u32>()).prop_map(|(raft_index, term, chain)| BatchId {
+        raft_index: RaftIndex(raft_index),
+        term,
+        chain,
+    })
+}
+
 fn indexes() -> impl Strategy<Value = RaftIndex> {
     any::<u64>().prop_map(RaftIndex)
 }
@@ -121,6 +129,8 @@ pub(in crate::wire) fn messages() -> impl Strategy<Value = Message> {
             index
         }),
         (1u64.., member_sets()).prop_map(|(term, members)| Message::Members { term, members }),
+        batch_ids().prop_map(|batch| Message::RepairRequest { batch }),
+        (batch_ids(), HEADER as u32..).prop_map(|(batch, len)| Message::RepairReply { batch, len }),
     ]
 }
 
@@ -148,6 +158,7 @@ pub(in crate::wire) fn golden() -> Vec<(Message, &'static str)> {
         auto_leave: true,
     };
     let entry = |content| AppendEntry { term: 6, content };
+    let batch = BatchId { raft_index: r(96), term: 6, chain: 0xcafe_f00d };
     vec![
         (
             Message::VoteRequest {
@@ -245,6 +256,11 @@ pub(in crate::wire) fn golden() -> Vec<(Message, &'static str)> {
              0001 0000000000000005 \
              0000 \
              00",
+        ),
+        (Message::RepairRequest { batch }, "0000000000000060 0000000000000006 cafef00d"),
+        (
+            Message::RepairReply { batch, len: 151 },
+            "0000000000000060 0000000000000006 cafef00d 00000097",
         ),
     ]
 }

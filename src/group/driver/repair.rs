@@ -1,0 +1,121 @@
+//! Damaged batches are asked for, of all peers, until one has sent the bytes that they must have.
+//! It needs no leader. What no member has any more stays damaged: its reads say so, and all else
+//! goes on.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tracing::{debug, info, warn};
+
+use crate::commitlog::repair::BatchId;
+use crate::consensus::members;
+use crate::consensus::send::Outgoing;
+use crate::group::clock::NEVER;
+use crate::group::driver::Driver;
+use crate::group::metrics::Metrics;
+use crate::group::waiters::lock;
+use crate::types::RaftIndex;
+use crate::wire::Message;
+
+/// Damaged batches, each with when to ask for it, in nanoseconds.
+#[derive(Default)]
+pub(super) struct Repairs(BTreeMap<RaftIndex, u64>);
+
+impl Driver {
+    /// Looks at what readers found damaged, and what was to be sent, and asks for it.
+    pub(super) fn repair(&mut self, now: u64) {
+        let read = std::mem::take(&mut *lock(&self.shared.damaged));
+        let log = self.core.log();
+        let read: Vec<_> = read.into_iter().filter_map(|index| log.batch_of(index)).collect();
+        for raft_index in read.into_iter().chain(self.core.take_damaged()) {
+            self.note_damaged(raft_index, now);
+        }
+        if self.repairs.0.is_empty() {
+            return;
+        }
+        // What was purged, or dropped with a tail, is missed no more.
+        let log = self.core.log();
+        self.repairs.0.retain(|raft_index, _| log.batch_id(*raft_index).is_some());
+        let again = now.saturating_add(self.election_ns);
+        let mut asked = Vec::new();
+        for (raft_index, due) in self.repairs.0.iter_mut().take(AT_ONCE) {
+            if *due <= now {
+                *due = again;
+                asked.extend(log.batch_id(*raft_index));
+            }
+        }
+        let members = log.meta().members.members.iter().map(|member| member.id);
+        let peers: Vec<u64> = members.filter(|id| *id != self.shared.node).collect();
+        for batch in asked {
+            for to in peers.iter().copied() {
+                let message = Message::RepairRequest { batch };
+                self.send_one(Outgoing { to, message, raw: Vec::new() });
+            }
+        }
+    }
+
+    fn note_damaged(&mut self, raft_index: RaftIndex, now: u64) {
+        let log = self.core.log();
+        let there = self.repairs.0.contains_key(&raft_index) || self.repairs.0.len() == REPAIRS;
+        let batch = log.batch(raft_index).filter(|_| !there && self.has_peers());
+        let Some((count, pos)) = batch.filter(|_| log.intact(raft_index).is_none()) else { return };
+        warn!(
+            "{count} records at position {pos} are damaged: the other members are asked for them"
+        );
+        self.repairs.0.insert(raft_index, now);
+    }
+
+    /// When to ask again.
+    pub(super) fn next_repair(&self) -> u64 {
+        self.repairs.0.values().take(AT_ONCE).copied().min().unwrap_or(NEVER)
+    }
+
+    /// A peer asks for a batch.
+    pub(super) fn answer_repair(&mut self, from: u64, batch: BatchId, now: u64) {
+        let log = self.core.log();
+        let known = members::has(&log.meta().members, from);
+        if !known || log.batch_id(batch.raft_index) != Some(batch) {
+            self.drop_repair(from, "it asks for a batch that is not here");
+            return;
+        }
+        match log.intact(batch.raft_index) {
+            Some((pos, len)) => {
+                let message = Message::RepairReply { batch, len };
+                self.send_one(Outgoing { to: from, message, raw: vec![(pos, len)] });
+            }
+            None => self.note_damaged(batch.raft_index, now),
+        }
+    }
+
+    /// The bytes of a batch came. They are written if they are the ones that it must have.
+    pub(super) fn take_repair(&mut self, from: u64, batch: BatchId, bytes: &Bytes) {
+        let raft_index = batch.raft_index;
+        let wanted = self.repairs.0.contains_key(&raft_index)
+            && self.core.log().batch_id(raft_index) == Some(batch);
+        if !wanted {
+            self.drop_repair(from, "a batch that was not asked for, or came before");
+            return;
+        }
+        match self.core.log_mut().repair(raft_index, bytes) {
+            Ok(Ok(())) => {
+                self.repairs.0.remove(&raft_index);
+                Metrics::add(&self.shared.metrics.repaired, 1);
+                let pos = self.core.log().batch(raft_index).map_or(0, |(_, pos)| pos);
+                info!("the records at position {pos} are repaired, from member {from}");
+            }
+            Ok(Err(why)) => self.drop_repair(from, why),
+            // It stays as it was, and is asked for again.
+            Err(error) => warn!("a repair failed: {error}"),
+        }
+    }
+
+    fn drop_repair(&self, from: u64, why: &str) {
+        Metrics::add(&self.shared.metrics.dropped, 1);
+        debug!("dropped a repair of member {from}: {why}");
+    }
+}
+
+/// Damaged batches that are remembered; others when they are met again.
+const REPAIRS: usize = 1024;
+/// Batches that are asked for at once.
+const AT_ONCE: usize = 8;
