@@ -82,7 +82,7 @@ pub fn check(
 }
 
 /// What a record of the batch at `raft_index` behind `at` says of the control entries before it.
-fn controls(at: &Anchor, raft_index: RaftIndex, first: bool) -> u16 {
+pub(super) fn controls(at: &Anchor, raft_index: RaftIndex, first: bool) -> u16 {
     if !first {
         return 0;
     }

@@ -121,7 +121,7 @@ fn appends(
         let raft_index = RaftIndex(entry.index);
         if log.is_cold(raft_index)
             && log.batch_id(raft_index).is_some()
-            && log.intact(raft_index).is_none()
+            && !log.is_intact(raft_index)
         {
             damaged = Some(raft_index);
             break;

@@ -4,6 +4,7 @@
 //! timeouts, appends commit, and all logs end byte for byte equal.
 
 mod check;
+mod damage;
 mod elections;
 mod handover;
 mod hellos;
@@ -74,6 +75,8 @@ pub struct Cluster {
     idle: BTreeSet<u64>,
     /// Who lost its disk.
     wiped: Option<u64>,
+    /// Whose bits flip.
+    rotten: Option<u64>,
     closed: Arc<AtomicU64>,
     /// What was ever committed anywhere.
     agreed: Vec<(Entry, Vec<u8>)>,
@@ -136,6 +139,7 @@ impl Cluster {
             hung: BTreeSet::new(),
             idle: BTreeSet::new(),
             wiped: None,
+            rotten: None,
             closed: Arc::default(),
             agreed: Vec::new(),
             leaders: HashMap::new(),
@@ -212,7 +216,8 @@ impl Cluster {
         }
         match self.rng.u32(..1000) {
             0..120 => self.append(id),
-            120..420 => self.turn(id),
+            120..416 => self.turn(id),
+            416..420 => self.rot(id),
             420..480 => drop(self.open(id).map(|open| open.work())),
             480..560 => self.deliver(id),
             560..760 => self.fly(),
@@ -229,7 +234,8 @@ impl Cluster {
             990..993 => self.purge(id),
             993..995 => self.fail_a_sync(id),
             995..997 => self.fail_at_a_write(id),
-            997 if self.faults.u8(..) < 60 => self.wipe(id),
+            // Who loses all, and who loses some, could be all that had something.
+            997 if self.rotten.is_none() && self.faults.u8(..) < 60 => self.wipe(id),
             998 => self.fall_behind(id),
             _ => self.lose(),
         }

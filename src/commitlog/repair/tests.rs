@@ -2,6 +2,7 @@
 
 use crate::commitlog::CommitLog;
 use crate::commitlog::index::UNIT;
+use crate::commitlog::repair::Repaired;
 use crate::commitlog::reset::tests::{SEGMENT, append, open};
 use crate::commitlog::segment::path;
 use crate::disk::memory::MemoryDisk;
@@ -16,7 +17,7 @@ fn log() -> (MemoryDisk, CommitLog) {
 }
 
 fn bytes(log: &CommitLog, raft_index: RaftIndex) -> Vec<u8> {
-    let (pos, len) = log.intact(raft_index).unwrap();
+    let (pos, len) = log.readable(raft_index).unwrap();
     log.reader().slice(pos, len).unwrap().as_ref().to_vec()
 }
 
@@ -36,12 +37,15 @@ fn behaviour_37_each_flipped_byte_is_found_and_written_again() {
     let (other_disk, other) = super::tests::log();
     assert!(batches(&log).len() == 20 && other.end().pos > 2 * SEGMENT);
     for (index, raft_index) in batches(&log) {
-        let (pos, len) = log.intact(raft_index).unwrap();
+        let (pos, len) = log.readable(raft_index).unwrap();
         for at in (0..48).chain([48, 300, u64::from(len) - 1]) {
             flip(&disk, pos + at);
-            assert_eq!(log.intact(raft_index), None, "byte {at} of record {index}");
-            assert_eq!(log.repair(raft_index, &bytes(&other, raft_index)).unwrap(), Ok(()));
-            assert_eq!(log.intact(raft_index), Some((pos, len)));
+            assert!(!log.is_intact(raft_index), "byte {at} of record {index}");
+            assert_eq!(
+                log.repair(raft_index, &bytes(&other, raft_index)).unwrap(),
+                Repaired::Whole
+            );
+            assert!(log.is_intact(raft_index));
         }
     }
     for name in disk.paths().iter().filter(|name| name.starts_with("data/")) {
@@ -55,25 +59,30 @@ fn other_bytes_are_refused() {
     let (disk, mut log) = log();
     let other = super::tests::log().1;
     let (index, raft_index) = batches(&log)[7];
-    let (pos, _) = log.intact(raft_index).unwrap();
+    let (pos, _) = log.readable(raft_index).unwrap();
     flip(&disk, pos + 60);
     let damaged = disk.read_file(&path(pos - pos % SEGMENT));
     let good = bytes(&other, raft_index);
-    let mut wrong: Vec<Vec<u8>> = (0..good.len())
-        .map(|at| {
-            let mut bytes = good.clone();
-            bytes[at] ^= 1;
-            bytes
-        })
-        .collect();
-    wrong.extend([vec![], good[..good.len() - 1].to_vec(), [&good[..], &good].concat()]);
+    let flipped = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let mut wrong: Vec<Vec<u8>> = (48..good.len()).map(flipped).collect();
+    wrong.extend([vec![], good[..good.len() - 1].to_vec()]);
     wrong.push(bytes(&other, batches(&log)[8].1));
     wrong.push(bytes(&other, batches(&log)[6].1));
     for bytes in wrong {
-        assert!(log.repair(raft_index, &bytes).unwrap().is_err(), "record {index}");
+        assert_eq!(log.repair(raft_index, &bytes).unwrap(), Repaired::Nothing, "record {index}");
     }
     assert_eq!(disk.read_file(&path(pos - pos % SEGMENT)), damaged);
-    assert_eq!(log.intact(raft_index), None);
+    assert!(!log.is_intact(raft_index));
+    // A header that is damaged elsewhere does no harm where this one is intact.
+    for at in 0..48 {
+        assert_eq!(log.repair(raft_index, &flipped(at)).unwrap(), Repaired::Whole, "byte {at}");
+        assert_eq!(bytes(&log, raft_index), good);
+        flip(&disk, pos + 60);
+    }
 }
 
 #[test]
@@ -81,20 +90,20 @@ fn a_lost_sector_and_a_lost_unit_are_damage() {
     let (disk, mut log) = log();
     let other = super::tests::log().1;
     let (index, raft_index) = batches(&log)[9];
-    let (pos, len) = log.intact(raft_index).unwrap();
+    let (pos, _) = log.readable(raft_index).unwrap();
     assert!(disk.fail_read(&path(pos - pos % SEGMENT), pos % SEGMENT + 100));
-    assert_eq!(log.intact(raft_index), None);
-    assert_eq!(log.repair(raft_index, &bytes(&other, raft_index)).unwrap(), Ok(()));
-    assert_eq!(log.intact(raft_index), Some((pos, len)));
+    assert!(!log.is_intact(raft_index));
+    assert_eq!(log.repair(raft_index, &bytes(&other, raft_index)).unwrap(), Repaired::Whole);
+    assert!(log.is_intact(raft_index));
     let unit = "index/00000000000000000000";
     for at in index.0 * UNIT..(index.0 + 1) * UNIT {
         assert!(disk.flip(unit, at, 0xff));
     }
-    assert_eq!(log.intact(raft_index), None);
+    assert!(!log.is_intact(raft_index));
     // The batch behind it does not suffer from it.
-    assert!(log.intact(batches(&log)[10].1).is_some());
-    assert_eq!(log.repair(raft_index, &bytes(&other, raft_index)).unwrap(), Ok(()));
-    assert_eq!(log.intact(raft_index), Some((pos, len)));
+    assert!(log.is_intact(batches(&log)[10].1));
+    assert_eq!(log.repair(raft_index, &bytes(&other, raft_index)).unwrap(), Repaired::Whole);
+    assert!(log.is_intact(raft_index));
     assert_eq!(disk.read_file(unit).unwrap()[..640], {
         let (disk, _log) = super::tests::log();
         disk.read_file(unit).unwrap()[..640].to_vec()
@@ -110,6 +119,6 @@ fn control_entries_and_what_is_not_kept_are_no_batches() {
         let raft_index = RaftIndex(n);
         let is_batch = sealed.iter().any(|(_, batch)| *batch == raft_index);
         assert_eq!(log.batch_id(raft_index).is_some(), is_batch, "{n}");
-        assert_eq!(log.intact(raft_index).is_some(), is_batch, "{n}");
+        assert_eq!(log.is_intact(raft_index), is_batch, "{n}");
     }
 }

@@ -1,4 +1,4 @@
-//! Damaged batches are asked for, of all peers, until one has sent the bytes that they must have.
+//! Damaged batches are asked for, of all peers, until the bytes that they must have have come.
 //! It needs no leader. What no member has any more stays damaged: its reads say so, and all else
 //! goes on.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tracing::{debug, info, warn};
 
-use crate::commitlog::repair::BatchId;
+use crate::commitlog::repair::{BatchId, Repaired};
 use crate::consensus::members;
 use crate::consensus::send::Outgoing;
 use crate::group::clock::NEVER;
@@ -58,7 +58,7 @@ impl Driver {
         let log = self.core.log();
         let there = self.repairs.0.contains_key(&raft_index) || self.repairs.0.len() == REPAIRS;
         let batch = log.batch(raft_index).filter(|_| !there && self.has_peers());
-        let Some((count, pos)) = batch.filter(|_| log.intact(raft_index).is_none()) else { return };
+        let Some((count, pos)) = batch.filter(|_| !log.is_intact(raft_index)) else { return };
         warn!(
             "{count} records at position {pos} are damaged: the other members are asked for them"
         );
@@ -78,13 +78,12 @@ impl Driver {
             self.drop_repair(from, "it asks for a batch that is not here");
             return;
         }
-        match log.intact(batch.raft_index) {
-            Some((pos, len)) => {
-                let message = Message::RepairReply { batch, len };
-                self.send_one(Outgoing { to: from, message, raw: vec![(pos, len)] });
-            }
-            None => self.note_damaged(batch.raft_index, now),
+        // What is damaged here may be so elsewhere in the batch.
+        if let Some((pos, len)) = log.readable(batch.raft_index) {
+            let message = Message::RepairReply { batch, len };
+            self.send_one(Outgoing { to: from, message, raw: vec![(pos, len)] });
         }
+        self.note_damaged(batch.raft_index, now);
     }
 
     /// The bytes of a batch came. They are written if they are the ones that it must have.
@@ -97,13 +96,15 @@ impl Driver {
             return;
         }
         match self.core.log_mut().repair(raft_index, bytes) {
-            Ok(Ok(())) => {
+            Ok(Repaired::Whole) => {
                 self.repairs.0.remove(&raft_index);
                 Metrics::add(&self.shared.metrics.repaired, 1);
                 let pos = self.core.log().batch(raft_index).map_or(0, |(_, pos)| pos);
                 info!("the records at position {pos} are repaired, from member {from}");
             }
-            Ok(Err(why)) => self.drop_repair(from, why),
+            // What one member has goes on from what another had.
+            Ok(Repaired::Part) => drop(self.repairs.0.insert(raft_index, 0)),
+            Ok(Repaired::Nothing) => self.drop_repair(from, "what it has of it is damaged as well"),
             // It stays as it was, and is asked for again.
             Err(error) => warn!("a repair failed: {error}"),
         }

@@ -41,6 +41,7 @@ impl Cluster {
         })
         .unwrap_or_else(|| panic!("the members do not all come to {all}"));
         self.check();
+        self.all_is_readable();
         self.check_final();
     }
 

@@ -4,6 +4,7 @@
 mod behaviours;
 mod cases;
 mod cuts;
+mod damage;
 mod failures;
 
 use dledger::group::State;
