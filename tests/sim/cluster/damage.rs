@@ -22,8 +22,9 @@ impl Cluster {
         if durable > begin {
             let index = self.faults.u64(begin..durable);
             let at = self.faults.u64(..48 + u64::from(self.agreed[index as usize].0.body_len));
-            self.flip(id, index, at);
-            self.note(("rots", id, index, at));
+            // It may just have been purged.
+            let rots = self.flips(id, index, at);
+            self.note(("rots", id, index, at, rots));
             if self.faults.bool() {
                 let _ = self.reads(id, index);
             }
@@ -32,11 +33,15 @@ impl Cluster {
 
     /// Flips a bit in a record that is agreed, so many bytes behind the beginning of its header.
     pub(super) fn flip(&self, id: u64, index: u64, at: u64) {
+        assert!(self.flips(id, index, at));
+    }
+
+    fn flips(&self, id: u64, index: u64, at: u64) -> bool {
         let (entry, _) = &self.agreed[index as usize];
         let member = &self.members[&id];
         let pos = entry.pos + at;
         let begin = pos - pos % member.settings.segment_bytes;
-        assert!(member.disk.flip(&format!("data/{begin:020}"), pos - begin, 0x40));
+        member.disk.flip(&format!("data/{begin:020}"), pos - begin, 0x40)
     }
 
     /// What a reader is given who asks for checksums.
@@ -50,18 +55,31 @@ impl Cluster {
         Ok(())
     }
 
+    /// Where the member begins; of one whose bits flip: where it does beside another one.
+    pub(super) fn kept_elsewhere(&self, id: u64) -> Index {
+        let begin = |id: u64| self.members[&id].open.as_ref().map(|o| o.shared.state().begin.index);
+        let own = begin(id).unwrap();
+        let others = self.members.keys().filter(|other| **other != id && self.belongs(**other));
+        let other = others.filter_map(|other| begin(*other)).min();
+        if self.rotten == Some(id) { own.max(other.unwrap_or(own)) } else { own }
+    }
+
     /// Reads everything everywhere, until all of it is right.
     pub(super) fn all_is_readable(&mut self) {
-        let readable = |c: &Cluster| {
-            let whole = |id: &u64| {
+        // Each is asked for, also when one is not right; but what all others purged is gone.
+        let wrong = |c: &Cluster| {
+            let mut wrong = Vec::new();
+            for id in c.members.keys().filter(|id| c.belongs(**id)) {
                 let state = c.members[id].open.as_ref().unwrap().shared.state();
-                let all = state.begin.index.0..state.committed.index.0;
-                // Each is asked for, also when one is not right.
-                all.map(|index| c.reads(*id, index)).filter(Result::is_err).count() == 0
-            };
-            let ids = c.members.keys().filter(|id| c.belongs(**id));
-            (ids.filter(|id| !whole(id)).count() == 0).then_some(())
+                for index in c.kept_elsewhere(*id).0..state.committed.index.0 {
+                    wrong.extend(c.reads(*id, index).err().map(|status| (*id, index, status)));
+                }
+            }
+            wrong
         };
-        self.until(30_000, readable).expect("all that one member has is repaired");
+        let readable = |c: &Cluster| wrong(c).is_empty().then_some(());
+        if self.until(30_000, readable).is_none() {
+            panic!("not all that one member has is repaired: {:?}", wrong(self));
+        }
     }
 }
