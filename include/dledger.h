@@ -389,9 +389,12 @@ DL_API DL_NODISCARD dl_status dl_start(dl_log *log, dl_error *err) DL_NOEXCEPT;
 DL_API dl_status dl_stop(dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
 
 /**
- * Frees the handle; stops it first if need be, with timeout 0.  The one function that must not
- * run at the same time as another on this handle, but for what a `drop` calls that it runs.
- * Views and pinned segments outlive it.  In a callback or hook it does nothing.
+ * Frees the handle; stops it first if need be, with timeout 0.  That ends what is in flight with
+ * DL_E_STOPPED and gives the last sync half a second; a longer one goes on behind dl_close, and
+ * until it is over the directory stays locked (dl_open: DL_E_LOCKED).  Call dl_stop first, with a
+ * timeout that suits the disk: it waits, and tells.  The one function that must not run at the
+ * same time as another on this handle, but for what a `drop` calls that it runs.  Views and
+ * pinned segments outlive it.  In a callback or hook it does nothing.
  */
 DL_API void dl_close(dl_log *log) DL_NOEXCEPT;
 

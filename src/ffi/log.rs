@@ -75,9 +75,12 @@ pub unsafe extern "C" fn dl_stop(log: *mut dl_log, timeout_ms: u32) -> dl_status
     })
 }
 
-/// Frees the handle; stops it first if need be, with timeout 0.  The one function that must not
-/// run at the same time as another on this handle, but for what a `drop` calls that it runs.
-/// Views and pinned segments outlive it.  In a callback or hook it does nothing.
+/// Frees the handle; stops it first if need be, with timeout 0.  That ends what is in flight with
+/// DL_E_STOPPED and gives the last sync half a second; a longer one goes on behind dl_close, and
+/// until it is over the directory stays locked (dl_open: DL_E_LOCKED).  Call dl_stop first, with a
+/// timeout that suits the disk: it waits, and tells.  The one function that must not run at the
+/// same time as another on this handle, but for what a `drop` calls that it runs.  Views and
+/// pinned segments outlive it.  In a callback or hook it does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_close(log: *mut dl_log) {
     guard::catch(
