@@ -112,6 +112,12 @@ fn life() {
     program("life.c", C);
 }
 
+/// P3, P15, scenario 29: appends of all kinds against `dl_stop`. `DLEDGER_ROUNDS` says how often.
+#[test]
+fn stop_race() {
+    program_with("stop_race.c", FAULTY, &[or_preset("DLEDGER_ROUNDS", "120")]);
+}
+
 /// P2, P3, P11, scenario 6: three members over TCP.
 #[test]
 fn group() {
