@@ -236,10 +236,7 @@ impl Group {
             return status;
         }
         let deadline = self.shared.clock.deadline(timeout);
-        let was_running =
-            self.shared.moves(Life::Running, Life::Stopped) || self.shared.life() == Life::Failed;
-        let _ = self.shared.moves(Life::Open, Life::Stopped);
-        self.shared.gate.store(0, Ordering::SeqCst);
+        let was_running = self.shared.stops();
         self.shared.wake_readers();
         let mut status = Status::Ok;
         if was_running {
