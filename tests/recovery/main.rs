@@ -2,6 +2,9 @@
 //! rest; recovery twice and interrupted. Acceptance 9: what an open reads.
 #![allow(clippy::unwrap_used)] // a test may
 
+mod bytes_read;
+#[path = "../support/counted.rs"]
+mod counted;
 mod damage;
 mod known_durable;
 #[allow(dead_code)]
