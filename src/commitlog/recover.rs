@@ -2,7 +2,7 @@
 //!
 //! | found | done |
 //! |---|---|
-//! | `meta` of a newer format; another group, member, segment or index size | refused, untouched |
+//! | `meta` or `control` of a newer format; another group, member, segment or index size | refused, untouched |
 //! | no intact copy of `meta`; records or Raft entries of ours and no `meta` | damage |
 //! | nothing | born |
 //! | no `meta`, records of DLedger's | imported: scanned from their begin, the end noted |
@@ -46,9 +46,11 @@ use crate::types::{Anchor, Mark, RaftIndex};
 impl CommitLog {
     /// Recovers the log of a directory, or makes one. The directory is locked by the caller.
     pub fn open(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
+        // All that may be refused is looked at before anything is made or written.
         if let Some(meta) = MetaStore::read(&*disk)? {
             belongs(&meta, birth)?;
         }
+        Control::check(&*disk)?;
         if let Some((store, meta)) = MetaStore::open(&*disk)? {
             return Found::of(disk, meta, 0)?.recover(store, birth);
         }
