@@ -78,6 +78,12 @@ fn fails() {
     program("fails.c", FAULTY);
 }
 
+/// P5: a read that meets damage ends in a status, and `dl_failure` tells where it lies.
+#[test]
+fn damage() {
+    program("damage.c", C);
+}
+
 /// P1, acceptance 5: kill -9 at random instants. `DLEDGER_ROUNDS` says how often.
 #[test]
 fn kill9() {
