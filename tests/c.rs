@@ -4,7 +4,7 @@
 //!
 //! And what only the finished library shows: its symbols, its soname, its flags.
 
-#![allow(clippy::unwrap_used)] // a test
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -112,7 +112,7 @@ fn full_disk_ext4() {
     }
 }
 
-/// P15, P16, behaviours 13 and 29: from the first event to behind dl_close.
+/// P15, P16, behaviours 13, 28 and 29, scenarios 12 and 29: from the first event to behind dl_close.
 #[test]
 fn life() {
     program("life.c", C);

@@ -243,10 +243,10 @@ fn behaviour_03_04_a_record_rolls_when_fewer_than_8_bytes_would_remain() {
     }
 }
 
-/// Behaviour 7: a place is told when append returns, also to each body of a batch, before anything
-/// is on disk; and the place is where the bytes then are.
+/// Behaviour 7: a place is told when append returns, also to each body of a batch; and the place is
+/// where the bytes then are.
 #[test]
-fn behaviour_07_places_are_told_before_anything_is_on_disk() {
+fn behaviour_07_the_bytes_are_at_the_place_that_was_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let group = open(dir.path(), 8192, &[("flush", "60s")]);
     start(&group);

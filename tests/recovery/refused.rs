@@ -129,10 +129,10 @@ fn a_newer_format_is_refused_and_nothing_is_put_right() {
     refused("no meta", None, true);
 }
 
-/// Recovery rule 1: another group, member, segment or index size is refused, untouched, and the
+/// Behaviour 12, recovery rule 1: another group, member, segment or index size is refused, untouched, and the
 /// message says which option does not fit and what the directory has.
 #[test]
-fn another_group_member_or_size_is_refused_untouched() {
+fn behaviour_12_another_group_member_or_size_is_refused_untouched() {
     let (disk, records) = stopped(&small(), 6, 100);
     for (key, value, has) in [
         ("group", "another", "default"),
