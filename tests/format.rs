@@ -1,5 +1,6 @@
 //! Acceptance 3: the files of a log, read by a parser that shares no code with the library. The
 //! log is written through the public interface only.
+#![allow(clippy::expect_used)] // a test may
 
 #[path = "support/parser.rs"]
 mod parser;
