@@ -167,7 +167,7 @@ extern "C" {
 #define DL_E_IO (-300)
 /** The disk is full, or above disk.full.ratio. */
 #define DL_E_DISK_FULL (-301)
-/** Checksum or structure. */
+/** Checksum or structure.  Where: *err of dl_open(); of a read, dl_failure(). */
 #define DL_E_CORRUPT (-302)
 /** The log stopped for good: see dl_failure(). */
 #define DL_E_FAILED (-400)
@@ -661,7 +661,11 @@ typedef void (*dl_index_fn)(void *user_data, dl_status status, uint64_t index);
 /** One consistent snapshot; takes no lock.  Set out->size first (DL_STATE_INIT). */
 DL_API dl_status dl_get_state(dl_log *log, dl_state *out) DL_NOEXCEPT;
 
-/** Why the log failed: the first cause, which is also returned.  DL_OK if it has not. */
+/**
+ * Why the log failed: the first cause, which is also returned.  DL_OK if it has not; then
+ * out->message tells what the last read met that ended in DL_E_CORRUPT or DL_E_IO, on whatever
+ * thread, with its position in the log ("damaged at position 4096: ..."), and is "" if none did.
+ */
 DL_API dl_status dl_failure(dl_log *log, dl_error *out) DL_NOEXCEPT;
 
 /**

@@ -387,6 +387,11 @@ impl Group {
         self.shared.failure()
     }
 
+    /// What the last read met that ended in damage or an error of the disk, with its position.
+    pub fn bad_read(&self) -> Option<Failure> {
+        self.shared.bad_read()
+    }
+
     /// The linearizable read barrier. Waits.
     pub fn read_index(&self, timeout: Option<Duration>) -> std::result::Result<Index, Status> {
         self.running()?;

@@ -4,7 +4,7 @@
 //!
 //! And what only the finished library shows: its symbols, its soname, its flags.
 
-#![allow(clippy::unwrap_used)] // a test
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -81,6 +81,12 @@ fn fails() {
     program("fails.c", FAULTY);
 }
 
+/// P5: a read that meets damage ends in a status, and `dl_failure` tells where it lies.
+#[test]
+fn damage() {
+    program("damage.c", C);
+}
+
 /// P1, acceptance 5: kill -9 at random instants. `DLEDGER_ROUNDS` says how often.
 #[test]
 fn kill9() {
@@ -120,7 +126,7 @@ fn a_skipped_test_is_seen() {
     assert!(stderr.starts_with("SKIPPED full_disk_ext4: mkfs.ext4: "), "{stderr}");
 }
 
-/// P15, P16, behaviours 13 and 29: from the first event to behind dl_close.
+/// P15, P16, behaviours 13, 28 and 29, scenarios 12 and 29: from the first event to behind dl_close.
 #[test]
 fn life() {
     program("life.c", C);

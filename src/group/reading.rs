@@ -181,7 +181,8 @@ impl Shared {
         let read = place.segment.file.read_at(&mut header, at);
         let read = read.and_then(|()| place.segment.file.read_at(body, at + HEADER as u64));
         if let Err(error) = read {
-            return Err(alone(self.report(Error::io("read", error))));
+            let what = format!("read of record {index} at position {}", entry.pos);
+            return Err(alone(self.report(Error::io(what, error))));
         }
         let place = Place { header: Header::decode(&header), ..place };
         if entry_of(&place.header) != entry {
@@ -196,7 +197,10 @@ impl Shared {
 
     /// The committed record that has the byte at `pos`; in a blank: the next one.
     pub fn index_at(&self, pos: u64) -> Result<Index, Status> {
-        self.reader.index_at(pos, &self.bounds())
+        self.reader.index_at(pos, &self.bounds()).map_err(|status| match status {
+            Status::Corrupt => self.report(Error::corrupt(pos, "no record is found that has it")),
+            other => other,
+        })
     }
 
     /// Pins the whole segment that has `pos`.
@@ -234,10 +238,10 @@ impl Shared {
         self.reader.verify(&place, body, &self.begin()).map_err(|error| self.report(error))
     }
 
-    /// A bad read fails that one call; the trace says where.
+    /// A bad read fails that one call; the trace and [`Shared::bad_read`] say where.
     fn report(&self, error: Error) -> Status {
         if !matches!(error, Error::Status(_)) {
-            tracing::error!("read: {error}");
+            self.note_bad_read(&error);
         }
         error.status()
     }

@@ -88,7 +88,7 @@ pub enum Life {
     Failed,
 }
 
-/// Why a log failed: the first cause.
+/// Why a log failed, or a read.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What it was.
@@ -97,6 +97,12 @@ pub struct Failure {
     pub errno: i32,
     /// In words.
     pub message: String,
+}
+
+impl Failure {
+    fn of(error: &Error) -> Failure {
+        Failure { status: error.status(), errno: error.errno(), message: error.to_string() }
+    }
 }
 
 /// What the group thread is asked for.
@@ -190,6 +196,8 @@ pub struct Shared {
     /// Options that change live.
     pub live: Live,
     failure: OnceLock<Failure>,
+    /// What the last read met that failed.
+    bad_read: Mutex<Option<Failure>>,
     /// The group thread's bell.
     pub driver: Bell,
     /// The callback thread's bell, or the poller's.
@@ -282,6 +290,7 @@ impl Shared {
             room_ended: AtomicBool::new(false),
             live: Live::new(options),
             failure: OnceLock::new(),
+            bad_read: Mutex::default(),
             driver: Bell::default(),
             delivery: Bell::default(),
             armed: AtomicU64::new(NEVER),
@@ -352,10 +361,8 @@ impl Shared {
 
     /// Stops the log for good. The first cause stays.
     pub fn fail(&self, error: &Error) {
-        let (status, errno) = (error.status(), error.errno());
-        let message = error.to_string();
-        tracing::error!("the log stops: {message}");
-        let _ = self.failure.set(Failure { status, errno, message });
+        tracing::error!("the log stops: {error}");
+        let _ = self.failure.set(Failure::of(error));
         self.life.store(Life::Failed as u64, Ordering::Release);
     }
 
@@ -370,6 +377,17 @@ impl Shared {
     /// The first cause of a failure.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.get()
+    }
+
+    /// Notes what a read met. It fails that one read.
+    pub fn note_bad_read(&self, error: &Error) {
+        tracing::error!("read: {error}");
+        *lock(&self.bad_read) = Some(Failure::of(error));
+    }
+
+    /// What the last read met that failed, on any thread.
+    pub fn bad_read(&self) -> Option<Failure> {
+        lock(&self.bad_read).clone()
     }
 
     /// Closes the gate, and ends the appends of `term` and before that are not committed: nothing
