@@ -166,6 +166,7 @@ static void run(const char *ratio) {
     resumes(log);
     fill(log);
     is_well(log);
+    IS(DL_OK, dl_stop(log, DL_FOREVER));
     dl_close(log);
     log = open_log(cfg);
     start_leader(log);

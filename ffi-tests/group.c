@@ -370,12 +370,14 @@ static void where_it_listens(void) {
     set(other, DL_OPT_GROUP, "other");
     dl_log *shares = open_log(other); /* another group may share the address */
     IS(DL_OK, dl_start(shares, &err));
+    IS(DL_OK, dl_stop(shares, DL_FOREVER));
     dl_close(shares);
     snprintf(address, sizeof(address), "127.0.0.1:%d", ports[1]);
     set(other, DL_OPT_LISTEN, address);
     dl_log *taken = open_log(other);
     IS(DL_E_IO, dl_start(taken, &err));
     CHECK(strstr(err.message, address) != NULL && err.sys_errno != 0);
+    IS(DL_OK, dl_stop(log, DL_FOREVER));
     dl_close(log);
     IS(DL_OK, dl_start(taken, &err));
     dl_close(taken);

@@ -376,6 +376,99 @@ static void in_hooks(void) {
     dl_close(in.log);
 }
 
+/* ---- What a `drop` calls ------------------------------------------------------------------------ */
+
+struct dropped {
+    dl_log *log;
+    uint64_t hook, other; /* the one that this belongs to, if to one, and one whose drop is still due */
+    int calls, shown, again;
+    dl_status state, metrics, members, failure, read, async, barrier, set, start, event, new_hook, own,
+        unknown;
+    dl_status stop, append, flush, poll;
+};
+
+static void drop_again(void *user_data) { ++*(int *)user_data; }
+
+/* While dl_close runs it the log is there, and stopped. */
+static void drop_calls_back(void *user_data) {
+    struct dropped *in = user_data;
+    dl_state state = DL_STATE_INIT;
+    dl_view view = {0};
+    dl_error err;
+    in->calls++;
+    in->state = dl_get_state(in->log, &state);
+    CHECK(state.role == DL_ROLE_STOPPED && state.committed.index == 1);
+    in->metrics = dl_metrics(in->log, on_metric, &in->shown);
+    in->members = dl_members(in->log, on_member, &in->shown);
+    in->failure = dl_failure(in->log, &err);
+    in->read = dl_read(in->log, 0, NULL, &view);
+    CHECK(view.count == 1 && memcmp(view.entries[0].body, "kept", 4) == 0);
+    dl_view_release(&view);
+    in->async = dl_append_async(in->log, "x", 1, NULL, NULL, on_append, NULL);
+    in->barrier = dl_read_index_async(in->log, 100, on_index, NULL);
+    in->set = dl_set(in->log, DL_OPT_APPEND_TIMEOUT, "3s", NULL);
+    in->start = dl_start(in->log, NULL);
+    in->event = dl_on_event(in->log, on_event, &in->again, drop_again);
+    in->new_hook = dl_register_append_hook(in->log, pass, &in->again, drop_again, NULL);
+    in->own = in->hook != 0 ? dl_unregister_append_hook(in->log, in->hook) : DL_E_INVALID;
+    in->unknown = dl_unregister_append_hook(in->log, 12345);
+    if (in->other != 0)
+        IS(DL_OK, dl_unregister_append_hook(in->log, in->other)); /* calls its drop, within this one */
+    in->stop = dl_stop(in->log, 0);
+    in->append = dl_append(in->log, "x", 1, NULL, NULL);
+    in->flush = dl_flush(in->log, 100);
+    in->poll = dl_poll(in->log, 0, 0);
+    dl_close(in->log); /* nothing */
+}
+
+static void check_dropped(const struct dropped *in) {
+    CHECK(in->calls == 1 && in->shown > 1 && in->again == 2); /* both were refused */
+    IS(DL_OK, in->state);
+    IS(DL_OK, in->metrics);
+    IS(DL_OK, in->members);
+    IS(DL_OK, in->failure);
+    IS(DL_OK, in->read);
+    IS(DL_E_STOPPED, in->async);
+    IS(DL_E_STOPPED, in->barrier);
+    IS(DL_OK, in->set);
+    CHECK(in->start != DL_OK);
+    IS(DL_E_INVALID, in->event);
+    IS(DL_E_INVALID, in->new_hook);
+    IS(DL_E_INVALID, in->own); /* it is gone already */
+    IS(DL_E_INVALID, in->unknown);
+    IS(DL_E_DEADLOCK, in->stop);
+    IS(DL_E_DEADLOCK, in->append);
+    IS(DL_E_DEADLOCK, in->flush);
+    IS(DL_E_DEADLOCK, in->poll);
+}
+
+/* A log that was stopped, one that dl_close stops, and one that was never started. */
+static void in_drops(const char *callbacks, int starts, int stops) {
+    dl_config *cfg = small_config(directory, "drops");
+    IS(DL_OK, dl_config_set(cfg, DL_OPT_CALLBACKS, callbacks, NULL));
+    struct dropped event = {.log = open_log(cfg)}, thread = event, hook = event, other = event;
+    dl_log *log = event.log;
+    dl_config_free(cfg);
+    IS(DL_OK, dl_on_event(log, on_event, &event, drop_calls_back));
+    IS(DL_OK, dl_on_thread(log, on_thread, &thread, drop_calls_back));
+    IS(DL_OK, dl_register_append_hook(log, pass, &hook, drop_calls_back, &hook.hook));
+    IS(DL_OK, dl_register_append_hook(log, pass, &other, drop_calls_back, &other.hook));
+    hook.other = other.hook;
+    if (starts) {
+        start_leader(log);
+        if (state_of(log).committed.index == 0)
+            IS(DL_OK, dl_append(log, "kept", 4, NULL, NULL));
+    }
+    if (stops)
+        IS(DL_OK, dl_stop(log, 20000));
+    CHECK(event.calls == 0 && thread.calls == 0 && hook.calls == 0 && other.calls == 0);
+    dl_close(log);
+    check_dropped(&event);
+    check_dropped(&thread);
+    check_dropped(&hook);
+    check_dropped(&other);
+}
+
 /* ---- Views and handles ------------------------------------------------------------------------ */
 
 static void *release(void *view) {
@@ -648,6 +741,10 @@ int main(int argc, char **argv) {
     in_callbacks();
     in_polled_callbacks();
     in_hooks();
+    in_drops("poll", 1, 1);
+    in_drops("thread", 1, 1);
+    in_drops("thread", 0, 0);
+    in_drops("thread", 1, 0); /* the last: a sync that hangs would keep the directory locked */
     views_outlive();
     two_opens();
     sizes();

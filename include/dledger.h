@@ -25,7 +25,7 @@
  *            it by longjmp is undefined.  Pointers it was given are valid until it returns.
  * user_data  Never looked at.  Where a `drop` is taken, it is called exactly once, after the
  *            last use, on the thread that calls dl_close, dl_unregister_append_hook or
- *            dl_set_trace, or by the registering call itself if that fails.
+ *            dl_set_trace, or by the registering call itself if that fails.  See dl_drop_fn.
  * Order      Completions with DL_OK come in index order; any other may come before those of a
  *            lower index.  Before the DL_EVENT_ROLE that ends a leadership is delivered, every
  *            append of that term has been completed.
@@ -167,7 +167,7 @@ extern "C" {
 #define DL_E_IO (-300)
 /** The disk is full, or above disk.full.ratio. */
 #define DL_E_DISK_FULL (-301)
-/** Checksum or structure. */
+/** Checksum or structure.  Where: *err of dl_open(); of a read, dl_failure(). */
 #define DL_E_CORRUPT (-302)
 /** The log stopped for good: see dl_failure(). */
 #define DL_E_FAILED (-400)
@@ -228,7 +228,11 @@ DL_API const char *dl_version_string(void) DL_NOEXCEPT;
 #define DL_LEVEL_DEBUG 4
 #define DL_LEVEL_TRACE 5
 
-/** Called once when `user_data` is not needed any more. */
+/**
+ * Called once when `user_data` is not needed any more.  Like a callback it may call anything that
+ * is not [waits], also on the log that dl_close is closing: that one answers as after dl_stop, and
+ * nothing can be registered with it.
+ */
 typedef void (*dl_drop_fn)(void *user_data);
 
 /** A boundary in the log: the first entry, and the first byte, behind it. */
@@ -385,9 +389,12 @@ DL_API DL_NODISCARD dl_status dl_start(dl_log *log, dl_error *err) DL_NOEXCEPT;
 DL_API dl_status dl_stop(dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
 
 /**
- * Frees the handle; stops it first if need be, with timeout 0.  The one function that must not
- * run at the same time as another on this handle.  Views and pinned segments outlive it.  In a
- * callback or hook it does nothing.
+ * Frees the handle; stops it first if need be, with timeout 0.  That ends what is in flight with
+ * DL_E_STOPPED and gives the last sync half a second; a longer one goes on behind dl_close, and
+ * until it is over the directory stays locked (dl_open: DL_E_LOCKED).  Call dl_stop first, with a
+ * timeout that suits the disk: it waits, and tells.  The one function that must not run at the
+ * same time as another on this handle, but for what a `drop` calls that it runs.  Views and
+ * pinned segments outlive it.  In a callback or hook it does nothing.
  */
 DL_API void dl_close(dl_log *log) DL_NOEXCEPT;
 
@@ -654,7 +661,11 @@ typedef void (*dl_index_fn)(void *user_data, dl_status status, uint64_t index);
 /** One consistent snapshot; takes no lock.  Set out->size first (DL_STATE_INIT). */
 DL_API dl_status dl_get_state(dl_log *log, dl_state *out) DL_NOEXCEPT;
 
-/** Why the log failed: the first cause, which is also returned.  DL_OK if it has not. */
+/**
+ * Why the log failed: the first cause, which is also returned.  DL_OK if it has not; then
+ * out->message tells what the last read met that ended in DL_E_CORRUPT or DL_E_IO, on whatever
+ * thread, with its position in the log ("damaged at position 4096: ..."), and is "" if none did.
+ */
 DL_API dl_status dl_failure(dl_log *log, dl_error *out) DL_NOEXCEPT;
 
 /**

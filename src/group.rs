@@ -236,10 +236,7 @@ impl Group {
             return status;
         }
         let deadline = self.shared.clock.deadline(timeout);
-        let was_running =
-            self.shared.moves(Life::Running, Life::Stopped) || self.shared.life() == Life::Failed;
-        let _ = self.shared.moves(Life::Open, Life::Stopped);
-        self.shared.gate.store(0, Ordering::SeqCst);
+        let was_running = self.shared.stops();
         self.shared.wake_readers();
         let mut status = Status::Ok;
         if was_running {
@@ -388,6 +385,11 @@ impl Group {
     /// Why the log failed.
     pub fn failure(&self) -> Option<&Failure> {
         self.shared.failure()
+    }
+
+    /// What the last read met that ended in damage or an error of the disk, with its position.
+    pub fn bad_read(&self) -> Option<Failure> {
+        self.shared.bad_read()
     }
 
     /// The linearizable read barrier. Waits.

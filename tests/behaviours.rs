@@ -1,6 +1,6 @@
 //! Behaviours, scenarios and cases that a group of one can show and that have no test of their own
 //! elsewhere: see `CONFORMANCE.md`.
-#![allow(clippy::unwrap_used)] // a test may
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may
 
 #[allow(dead_code)]
 #[path = "support/memory.rs"]
@@ -35,6 +35,47 @@ fn append(log: &mut Open, bodies: &[Vec<u8>]) -> Records {
     let records = bodies.iter().map(taken).collect();
     log.settle();
     records
+}
+
+/// Behaviour 7: a place is told when append returns, also to each body of a batch, and not a byte was
+/// written until then; the place is where the bytes then are, also in files that are made later.
+#[test]
+fn behaviour_07_places_are_told_before_anything_is_on_disk() {
+    let disk = MemoryDisk::new();
+    let mut log = open(&disk, &small());
+    let mut records = append(&mut log, &[vec![9; 700]]);
+    let (image, written) = (Image::of(&disk), disk.stats().bytes_written);
+    for n in 0..12u8 {
+        let body = vec![n; 30];
+        records.push((log.append(&body, None).unwrap(), body));
+        let bodies = [vec![n; 10], Vec::new(), vec![n; 900]];
+        let mut entries = Vec::new();
+        let taken = log.shared.append_batch(
+            &mut bodies.iter().map(|body| &body[..]),
+            &mut bodies.iter().map(|body| body.len()),
+            &AppendOptions::default(),
+            Token::default(),
+            &mut |_, entry| entries.push(entry),
+        );
+        assert_eq!((taken, entries.len()), (Ok(()), 3), "one place per body");
+        records.extend(entries.into_iter().zip(bodies));
+    }
+    assert!(records.iter().enumerate().all(|(n, (entry, _))| entry.index.0 == n as u64));
+    assert_eq!(
+        disk.stats().bytes_written,
+        written,
+        "nothing is written before the places are told"
+    );
+    image.assert_same(&Image::of(&disk), "no file is made either");
+    log.settle();
+    for (Entry { index, term, pos, .. }, body) in &records {
+        let file = disk.read_file(&format!("data/{:020}", pos - pos % 4096)).unwrap();
+        let record = &file[(pos % 4096) as usize..];
+        let number = |at: usize| u64::from_be_bytes(record[at..at + 8].try_into().unwrap());
+        assert_eq!((number(8), number(16), number(24)), (index.0, *term, *pos));
+        assert_eq!(&record[48..48 + body.len()], body, "record {index}");
+    }
+    assert!(records.last().unwrap().0.pos > 8192, "in several files");
 }
 
 /// Behaviour 10: an empty call is refused, and nothing is appended.
@@ -86,6 +127,32 @@ fn behaviour_17_scenario_05_success_means_synced() {
         disk = disk.crash(&mut |n| 1 % n.max(1));
         same(&open(&disk, &small()).read_all(), &records, "after the cut");
         disk = disk.restart();
+    }
+}
+
+/// Scenario 14: success means that the name of the record's file is on disk too. Each record begins
+/// a segment of its own, and of what no sync covered nothing survives the cut that follows.
+#[test]
+fn scenario_14_a_new_segments_name_is_on_disk_when_the_append_ends() {
+    let mut disk = MemoryDisk::new();
+    let mut records = Vec::new();
+    for n in 0..6u8 {
+        let mut log = open(&disk, &small());
+        let entry = log.append(&[n; 2_900], None).unwrap();
+        assert_eq!(entry.pos, u64::from(n) * 4096, "a new segment");
+        records.push((entry, vec![n; 2_900]));
+        while log.told.0.lock().unwrap().completions.is_empty() {
+            log.turn();
+            log.delivery.run(0);
+        }
+        assert_eq!(log.told.0.lock().unwrap().completions[0].status, Status::Ok);
+        drop(log);
+        // 1: nothing is kept that was not synced, no name and no byte.
+        let cut = disk.crash(&mut |n| 1 % n.max(1));
+        let path = format!("data/{:020}", entry.pos);
+        assert!(cut.paths().contains(&path), "{path} is gone: {:?}", cut.paths());
+        same(&open(&cut, &small()).read_all(), &records, "after the cut");
+        disk = cut.restart();
     }
 }
 

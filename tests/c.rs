@@ -4,7 +4,7 @@
 //!
 //! And what only the finished library shows: its symbols, its soname, its flags.
 
-#![allow(clippy::unwrap_used)] // a test
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,12 @@ use std::{env, thread};
 mod certificates;
 #[path = "support/compiled.rs"]
 mod compiled;
+#[path = "support/skipped.rs"]
+mod skipped;
 
 use certificates::Authority;
 use compiled::{C, compile, library, sanitizer};
+use skipped::skipped;
 
 /// Functions, constants, sizes and offsets are those of the contract, in both C standards.
 #[test]
@@ -78,6 +81,12 @@ fn fails() {
     program("fails.c", FAULTY);
 }
 
+/// P5: a read that meets damage ends in a status, and `dl_failure` tells where it lies.
+#[test]
+fn damage() {
+    program("damage.c", C);
+}
+
 /// P1, acceptance 5: kill -9 at random instants. `DLEDGER_ROUNDS` says how often.
 #[test]
 fn kill9() {
@@ -106,10 +115,27 @@ fn full_disk_ext4() {
     }
 }
 
-/// P15, P16, behaviours 13 and 29: from the first event to behind dl_close.
+/// A test that cannot run here tells everybody, also without `--nocapture`.
+#[test]
+fn a_skipped_test_is_seen() {
+    let mut again = Command::new(env::current_exe().unwrap());
+    again.args(["--exact", "full_disk_ext4"]).env("PATH", "");
+    let seen = again.output().unwrap();
+    assert!(seen.status.success());
+    let stderr = String::from_utf8_lossy(&seen.stderr);
+    assert!(stderr.starts_with("SKIPPED full_disk_ext4: mkfs.ext4: "), "{stderr}");
+}
+
+/// P15, P16, behaviours 13, 28 and 29, scenarios 12 and 29: from the first event to behind dl_close.
 #[test]
 fn life() {
     program("life.c", C);
+}
+
+/// P3, P15, scenario 29: appends of all kinds against `dl_stop`. `DLEDGER_ROUNDS` says how often.
+#[test]
+fn stop_race() {
+    program_with("stop_race.c", FAULTY, &[or_preset("DLEDGER_ROUNDS", "120")]);
 }
 
 /// P2, P3, P11, scenario 6: three members over TCP.
@@ -274,10 +300,6 @@ fn on_a_small_disk(source: &str, mount: &[&str]) {
     let (status, text) = run_in(directory.path(), &program, &[]);
     println!("{text}");
     assert!(status.success(), "{source} on {mount:?}: {status}\n{text}");
-}
-
-fn skipped(what: &str, why: &str) {
-    println!("SKIPPED: {what}: {}", why.trim());
 }
 
 /// Unmounted when dropped.

@@ -1,6 +1,6 @@
 //! There, back, and there again: a directory that we and DLedger write to in turns. Whatever either
 //! has written whole is read by both, and never cut.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may
 
 #[allow(dead_code)]
 #[path = "support/dledger.rs"]

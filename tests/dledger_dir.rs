@@ -1,6 +1,6 @@
 //! Acceptance 4: directories with DLedger's bytes open, read and go on. The bytes are made here,
 //! from the table of fields in `dledger.md`, without the library's code.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may
 
 #[allow(dead_code)]
 #[path = "support/dledger.rs"]
@@ -67,11 +67,15 @@ fn live_on(old: &DLedger, disk: MemoryDisk, begin: (u64, u64)) -> (MemoryDisk, R
     if old.records.is_empty() {
         dledgers = 0;
     }
-    let shape =
-        Shape { begin: (begin.0, begin.1, begin.0), dledgers, ..Shape::new(SEGMENT, INDEX) };
+    let shape = Shape { begin: (begin.0, begin.1, begin.0), dledgers, ..shape() };
     let parsed = parse(&files_of(&disk), &shape);
     assert_eq!(parsed.data.records.len() as u64, old.next.0 - begin.0 + 24);
     (disk.restart(), expected)
+}
+
+/// What directories are made with here.
+fn shape() -> Shape {
+    Shape { unsynced: 64 << 10, ..Shape::new(SEGMENT, INDEX) }
 }
 
 /// Behaviours 3 and 5: what this test takes for DLedger's bytes are the golden bytes of 2.8.
@@ -243,7 +247,7 @@ fn scenario_10_a_stale_tail_behind_the_end() {
     log.append(&[1; 20], None).unwrap();
     log.settle();
     log.stop();
-    parse(&files_of(&disk), &Shape { dledgers: 4, ..Shape::new(SEGMENT, INDEX) });
+    parse(&files_of(&disk), &Shape { dledgers: 4, ..shape() });
 }
 
 /// P19: with another `segment.bytes` the directory is refused, with a message that says so, and no
@@ -373,7 +377,7 @@ fn dledger_wrote_in_between(lives: usize, theirs: u64, old: DLedger) {
             log.settle();
         }
         log.stop();
-        let shape = Shape { dledgers: between.next.0, ..Shape::new(SEGMENT, INDEX) };
+        let shape = Shape { dledgers: between.next.0, ..shape() };
         let parsed = parse(&files_of(&disk), &shape);
         let bodies: Vec<&Vec<u8>> =
             parsed.data.records.iter().filter(|r| r.magic == 1).map(|r| &r.body).collect();

@@ -87,6 +87,38 @@ fn damage_below_the_durable_bound() {
     assert_eq!(log.end(), Ok(400));
 }
 
+/// A damaged header is one record's damage, whichever field it is: the intact one behind it is not
+/// blamed.
+#[test]
+fn a_damaged_header_is_not_the_next_records_fault() {
+    let log = Log::new();
+    log.stop();
+    let at = log.record(7);
+    let fields = [
+        ("index", 15),
+        ("term", 23),
+        ("follow", 35),
+        ("controls", 33),
+        ("chainCrc", 37),
+        ("bodyCrc", 41),
+    ];
+    for (field, byte) in fields {
+        log.flip(at + byte);
+        let (opens, text) = log.dump(&["--summary"]);
+        assert!(!opens, "{field}: {text}");
+        let bad: Vec<&str> = text.lines().filter(|line| line.contains("BAD: ")).collect();
+        assert_eq!(bad.len(), 1, "{field}: {text}");
+        assert!(bad[0].contains(&format!(" pos {at} ")), "{field}: {text}");
+        assert!(text.contains("1 records with a wrong checksum or framing, 0 holes"), "{text}");
+        log.flip(at + byte);
+    }
+    // Two in a row are two, and the one behind them is none.
+    log.flip(at + 23);
+    log.flip(at + 248 + 37);
+    let (_, text) = log.dump(&["--summary"]);
+    assert!(text.contains("2 records with a wrong checksum or framing, 0 holes"), "{text}");
+}
+
 /// One damaged copy of `meta` is told, and is no reason to refuse; two are.
 #[test]
 fn damaged_meta() {

@@ -1,6 +1,6 @@
 //! P8: a write that meets the end of the disk. What needs no write to the log goes on meanwhile,
 //! and freeing space is enough to go on.
-#![allow(clippy::unwrap_used)] // a test may
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may
 
 #[allow(dead_code)]
 #[path = "support/memory.rs"]

@@ -4,7 +4,7 @@
 //! 32 to a line, lines of zeros left out. `GOLDEN_WRITE=1 cargo test --test golden` writes the one of
 //! this version anew, into `tests/golden/v1.txt`; that is right only before the format is released,
 //! or beside the older ones under a new name.
-#![allow(clippy::unwrap_used)] // a test may
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may
 
 #[allow(dead_code)]
 #[path = "support/memory.rs"]

@@ -1,7 +1,7 @@
 //! The committed header is what the source says, and what it says in text is true: the version,
 //! the keys of options. The compiler compares the rest, see `ffi-tests/contract.c`.
 
-#![allow(clippy::unwrap_used)] // a test
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test
 
 use std::path::Path;
 use std::{env, fs};

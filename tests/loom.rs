@@ -13,9 +13,15 @@ use dledger::commitlog::segment::{Segment, Shelf, path};
 use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
+use dledger::group::clock::Clock;
+use dledger::group::delivery::Delivery;
+use dledger::group::shared::{Life, Marks, Shared};
+use dledger::group::staging::Staging;
 use dledger::group::sync::{Flag, Snapshot};
+use dledger::group::{AppendOptions, Completion, Observer, State, Token};
+use dledger::options::Options;
 use dledger::types::{Index, Mark};
-use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
@@ -85,38 +91,144 @@ fn staging_is_taken_however_the_lock_is_met() {
     });
 }
 
-/// Stop and the end of a leadership: an append that got in is ended by it, one that did not is
-/// refused; none waits for ever.
+/// P3, P15: an append against the stop. One that is taken ends once, one that is refused never; none
+/// waits for ever.
 #[test]
-fn no_append_comes_after_the_end_of_its_term() {
-    loom::model(|| {
-        struct Shared {
-            gate: AtomicU64,
-            inbox: Mutex<Vec<&'static str>>,
-        }
-        let shared = Arc::new(Shared { gate: AtomicU64::new(7), inbox: Mutex::new(Vec::new()) });
-        let appender = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                if shared.gate.load(Ordering::Acquire) != 7 {
-                    return false;
-                }
-                let mut inbox = shared.inbox.lock().unwrap();
-                if shared.gate.load(Ordering::SeqCst) != 7 {
-                    return false;
-                }
-                inbox.push("append");
-                true
-            })
-        };
-        shared.gate.store(0, Ordering::SeqCst);
-        shared.inbox.lock().unwrap().push("end");
-        let got_in = appender.join().unwrap();
-        let inbox = shared.inbox.lock().unwrap();
-        let before_the_end = inbox.first() == Some(&"append");
-        assert_eq!(got_in, before_the_end, "{inbox:?}");
+fn an_append_that_is_taken_is_ended_by_the_stop() {
+    let log = log();
+    let (taken, refused) = counted(|| {
+        bounded().check(move || {
+            let shared = leader(&log);
+            assert!(shared.open_gate(TERM));
+            stop_meets_an_append(&shared);
+        })
     });
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused: no race");
 }
+
+/// The same where the leadership begins meanwhile: a stop is not undone by it.
+#[test]
+fn a_leadership_that_begins_in_the_stop_takes_no_append_behind_it() {
+    let log = log();
+    let (taken, refused) = counted(|| {
+        bounded().check(move || {
+            let shared = leader(&log);
+            let group = {
+                let shared = shared.clone();
+                thread::spawn(move || shared.open_gate(TERM))
+            };
+            stop_meets_an_append(&shared);
+            group.join().unwrap();
+            assert_eq!(shared.gate(), 0);
+        })
+    });
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused: no race");
+}
+
+/// And against the end of a leadership after which another one begins.
+#[test]
+fn an_append_is_ended_by_the_end_of_its_term() {
+    let log = log();
+    let (taken, refused) = counted(|| {
+        bounded().check(move || {
+            let shared = leader(&log);
+            assert!(shared.open_gate(TERM));
+            let appender = appender(&shared);
+            shared.end(TERM, Status::LeaderLost);
+            let mut ends = Ends::of(&shared);
+            ends.look();
+            assert!(shared.open_gate(TERM + 1));
+            ends.are_of(appender, Status::LeaderLost);
+        })
+    });
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused: no race");
+}
+
+/// What `Group::stop` does to an append, and a callback thread that looks at once and once more.
+fn stop_meets_an_append(shared: &StdArc<Shared>) {
+    let appender = appender(shared);
+    assert!(shared.stops());
+    shared.end(u64::MAX, Status::Stopped);
+    let mut ends = Ends::of(shared);
+    ends.look();
+    ends.are_of(appender, Status::Stopped);
+}
+
+fn appender(shared: &StdArc<Shared>) -> thread::JoinHandle<bool> {
+    let shared = shared.clone();
+    thread::spawn(move || {
+        let token = Token { call: 1, user_data: 0 };
+        let taken = shared.append(b"body", &AppendOptions::default(), token).is_ok();
+        if taken { &TAKEN } else { &REFUSED }.fetch_add(1, SeqCst);
+        taken
+    })
+}
+
+/// The callback side, and what it told.
+struct Ends {
+    delivery: Delivery,
+    told: StdArc<Told>,
+}
+
+impl Ends {
+    fn of(shared: &StdArc<Shared>) -> Ends {
+        let told = StdArc::new(Told::default());
+        Ends { delivery: Delivery::new(shared.clone(), told.clone()), told }
+    }
+
+    fn look(&mut self) {
+        self.delivery.run(0);
+    }
+
+    /// Once the appender is back: its append has ended so and once, if it was taken.
+    fn are_of(&mut self, appender: thread::JoinHandle<bool>, status: Status) {
+        let taken = appender.join().unwrap();
+        self.look();
+        let told = self.told.0.lock().unwrap();
+        assert_eq!(*told, vec![status; usize::from(taken)]);
+    }
+}
+
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<Status>>);
+
+impl Observer for Told {
+    fn completed(&self, items: &[Completion]) {
+        self.0.lock().unwrap().extend(items.iter().map(|item| item.status));
+    }
+    fn event(&self, _: u32, _: &State) {}
+    fn index_read(&self, _: Token, _: Status, _: Index) {}
+    fn thread(&self, _: bool, _: bool) {}
+}
+
+/// What the threads of a log share that runs and won an election; the gate is still closed.
+fn leader(log: &Shelf) -> StdArc<Shared> {
+    let shelf = Shelf { segments: log.segments.clone(), index: log.index.clone() };
+    let reader = StdArc::new(Reader::new(shelf, 0));
+    let clock = Clock::Manual(StdArc::default());
+    let mut staging = Staging::new(SEGMENT, first_of(0), None);
+    staging.begin(TERM, first_of(0));
+    let options = Options::default();
+    let shared = Shared::new(clock, 1, &options, staging, reader, Marks::default());
+    shared.room_pos.store(SEGMENT, SeqCst);
+    shared.room_index.store(4, SeqCst);
+    assert!(shared.moves(Life::Open, Life::Running));
+    StdArc::new(shared)
+}
+
+/// How many appends were taken and refused, in all orders together.
+fn counted(check: impl FnOnce()) -> (u64, u64) {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    TAKEN.store(0, SeqCst);
+    REFUSED.store(0, SeqCst);
+    check();
+    (TAKEN.load(SeqCst), REFUSED.load(SeqCst))
+}
+
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+static TAKEN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+static REFUSED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+const TERM: u64 = 7;
 
 /// What the writer does in the wrong order, to see that the model sees it.
 #[derive(Clone, Copy, PartialEq)]

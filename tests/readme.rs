@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+#[path = "support/skipped.rs"]
+mod skipped;
+
 use dledger::net::{Tls, TlsFiles};
 use dledger::options::{OPTIONS, Options};
+use skipped::skipped;
 
 /// Each C program compiles without a warning against the committed header.
 #[test]
@@ -32,8 +36,7 @@ fn the_c_examples_compile() {
 fn the_certificates_are_taken() {
     let directory = tempfile::tempdir().unwrap();
     if Command::new("openssl").arg("version").output().is_err() {
-        println!("SKIPPED: there is no openssl");
-        return;
+        return skipped("openssl", "there is none");
     }
     let lines = blocks(&readme(), "sh");
     let lines = lines.iter().find(|block| block.contains("openssl")).unwrap();

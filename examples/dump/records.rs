@@ -80,6 +80,8 @@ struct Walk<'a> {
     options: &'a Options,
     /// Where the next record should be, if that is known.
     next: Option<Next>,
+    /// The same, if of the header before only the chainCrc is damaged.
+    or: Option<Next>,
     /// A file whose first bytes may be a blank: a log of DLedger's that was reset.
     first: bool,
     tally: Tally,
@@ -94,6 +96,20 @@ struct Next {
     batch: Option<u64>,
     /// In the middle of a batch: its first record's `follow`, and how many records came.
     within: Option<(u16, u32)>,
+}
+
+impl Next {
+    /// What is known behind a record whose header is damaged in some field, while its chainCrc is
+    /// what it was: nothing but what the record before it said.
+    fn behind_damage(self, chain: u32) -> Next {
+        let within = self.within.map(|(first, came)| (first, came + 1));
+        Next {
+            index: self.index + 1,
+            chain,
+            batch: within.and(self.batch),
+            within: within.filter(|(first, came)| *came <= u32::from(*first)),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -114,7 +130,7 @@ impl<'a> Walk<'a> {
             batch: Some(begin.batch.0),
             within: None,
         });
-        Walk { data, options, next, first: true, tally: Tally::default() }
+        Walk { data, options, next, or: None, first: true, tally: Tally::default() }
     }
 
     fn file(&mut self, disk: &ReadOnly, pos: u64, len: u64, out: &mut dyn Write) -> io::Result<()> {
@@ -164,13 +180,21 @@ impl<'a> Walk<'a> {
 
     fn record(&mut self, header: &Header, body: &[u8], out: &mut dyn Write) -> Walked<()> {
         let dledgers = header.is_dledgers() && header.pos < self.data.dledger_end;
+        // Of two ways to take a damaged header, the one that leads here.
+        if let Some(or) = self.or.take()
+            && record::chain_crc(or.chain, &header.encode()) == header.chain_crc
+        {
+            self.next = Some(or);
+        }
+        let mut damaged = None;
         let mut wrong = Vec::new();
         if !dledgers {
             if record::body_crc(body) != header.body_crc {
                 wrong.push("body");
             }
             let chain = self.next.map(|next| record::chain_crc(next.chain, &header.encode()));
-            if chain.is_some_and(|chain| chain != header.chain_crc) {
+            damaged = chain.filter(|chain| *chain != header.chain_crc);
+            if damaged.is_some() {
                 wrong.push("header or chain");
             }
             if header.magic == MAGIC_NOOP {
@@ -195,12 +219,19 @@ impl<'a> Walk<'a> {
             Some(batch) if at > 1 => Some(batch),
             _ => None,
         };
-        self.next = Some(Next {
-            index: header.index.0 + 1,
+        let next = Next {
+            index: header.index.0.saturating_add(1),
             chain: header.chain_crc,
             batch,
             within: (header.follow > 0).then_some(within),
-        });
+        };
+        self.next = match (self.next, damaged) {
+            (Some(before), Some(chain)) => {
+                self.or = Some(Next { chain, ..next });
+                Some(before.behind_damage(header.chain_crc))
+            }
+            _ => Some(next),
+        };
         self.tally.records += 1;
         self.tally.bodies += body.len() as u64;
         self.tally.batches += u64::from(at == 1);

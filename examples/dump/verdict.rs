@@ -7,14 +7,14 @@ use dledger::commitlog::control::{Control, ControlEntry};
 use dledger::commitlog::import;
 use dledger::commitlog::index::{BatchUnit, IndexUnit, UNIT, batch_slot};
 use dledger::commitlog::meta::{Meta, MetaStore};
-use dledger::commitlog::scan::{Scan, Step};
+use dledger::commitlog::scan::{Behind, Scan, Step};
 use dledger::commitlog::segment::{self, Segment};
 use dledger::disk::Disk;
 use dledger::error::{Error, Result};
 use dledger::types::{Anchor, RaftIndex};
 
 use super::disk::ReadOnly;
-use super::records::{Data, Trouble, Window};
+use super::records::Data;
 
 /// A row of the table in `src/commitlog/recover.rs`.
 pub enum Verdict {
@@ -94,7 +94,7 @@ fn without_meta(disk: &ReadOnly, data: &Data) -> Result<Verdict> {
     }
     let first = data.files.first().map_or(0, |(pos, _)| *pos);
     let segments = segments(disk, data, first)?;
-    let begin = segments.first().map(|first| import::begin(first)).transpose()?.flatten();
+    let begin = segments.first().map(|first| import::begin(first, &mut 0)).transpose()?.flatten();
     let Some(begin) = begin else {
         return lost(first, "there are records and no meta, and they are not DLedger's");
     };
@@ -160,7 +160,7 @@ impl Found {
             let what = format!("record {} was durable and is not intact", end.index);
             return Err(Error::corrupt(end.pos, what));
         }
-        refuse_far_hole(&mut scan, &end, meta.unsynced_max)?;
+        let bytes_behind = refuse_far_hole(&mut scan, &end, meta.unsynced_max)?;
         if meta.committed.raft_index > end.raft_index {
             return Err(Error::corrupt(end.pos, "the log ends before its committed bound"));
         }
@@ -170,7 +170,8 @@ impl Found {
         if hidden {
             return Ok(Verdict::Hidden { end, at: intact });
         }
-        Ok(if self.anything_behind(&end)? { Verdict::Torn(end) } else { Verdict::Clean(end) })
+        let torn = bytes_behind || self.files_or_controls_behind(&end);
+        Ok(if torn { Verdict::Torn(end) } else { Verdict::Clean(end) })
     }
 
     fn trailing_controls(&self, end: &mut Anchor) {
@@ -202,23 +203,10 @@ impl Found {
         Err(Error::corrupt(missing, what))
     }
 
-    fn anything_behind(&self, end: &Anchor) -> Result<bool> {
-        let control = self.controls.last_key_value();
-        if control.is_some_and(|(raft_index, _)| *raft_index > end.raft_index) {
-            return Ok(true);
-        }
+    fn files_or_controls_behind(&self, end: &Anchor) -> bool {
         let empty = end.index == self.meta.begin.index;
-        if self.segments.iter().any(|segment| segment.pos >= end.pos || empty) {
-            return Ok(true);
-        }
-        let Some(last) = self.segments.last() else { return Ok(false) };
-        let mut window = Window::new(last.file.clone(), last.pos, last.bytes);
-        match window.only_zeros(end.pos, last.end()) {
-            Ok(zeros) => Ok(!zeros),
-            Err(Trouble::Disk(e) | Trouble::Output(e)) => {
-                Err(Error::io(segment::path(last.pos), e))
-            }
-        }
+        self.controls.last_key_value().is_some_and(|(index, _)| *index > end.raft_index)
+            || self.segments.iter().any(|segment| segment.pos >= end.pos || empty)
     }
 }
 
@@ -246,17 +234,13 @@ fn through(
     }
 }
 
-fn refuse_far_hole(scan: &mut Scan, end: &Anchor, unsynced_max: u64) -> Result<()> {
-    match scan.record_behind(end, unsynced_max)? {
-        None => Ok(()),
-        Some(behind) => {
-            let what = format!(
-                "record {} is not intact, and a whole record lies behind it at {behind}",
-                end.index
-            );
-            Err(Error::corrupt(end.pos, what))
-        }
-    }
+/// Refuses a hole with a record far behind it, and answers whether there is anything behind it.
+fn refuse_far_hole(scan: &mut Scan, end: &Anchor, unsynced_max: u64) -> Result<bool> {
+    let Behind { far, anything } = scan.behind(end, unsynced_max)?;
+    let Some(far) = far else { return Ok(anything) };
+    let what =
+        format!("record {} is not intact, and a whole record lies behind it at {far}", end.index);
+    Err(Error::corrupt(end.pos, what))
 }
 
 /// The segments that recovery would use: from begin on, without a gap.

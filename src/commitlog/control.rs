@@ -92,6 +92,20 @@ impl Control {
         Ok((control, entries))
     }
 
+    /// Refuses a file of a newer version, or one whose header is not intact, as
+    /// [`open`](Control::open) does, and changes nothing on disk. A file that is missing is left to
+    /// `open`.
+    pub fn check(disk: &dyn Disk) -> Result<()> {
+        let file = match disk.open(NAME) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(|e| Error::io("open control", e))?,
+        };
+        length(&*file)?;
+        let mut header = [0; START as usize];
+        file.read_at(&mut header, 0).map_err(|e| Error::io("read control", e))?;
+        check_header(&header)
+    }
+
     /// Reads what [`open`](Control::open) would answer, and the end of it, and changes nothing on
     /// disk: for tools. It may not be durable yet.
     pub fn read(disk: &dyn Disk, durable_end: u64) -> Result<(Vec<ControlEntry>, u64)> {
@@ -311,11 +325,7 @@ fn read(disk: &dyn Disk, durable_end: u64) -> Result<Read> {
 /// The file's bytes, and how many there are up to the last that is not zero. Of the zeros that
 /// follow, as many as an entry may end with.
 fn read_all(file: &dyn File) -> Result<(Vec<u8>, u64)> {
-    let len = file.len().map_err(|e| Error::io("length of control", e))?;
-    if len < START {
-        let what = format!("control: the file has {len} bytes, too few for a header");
-        return Err(Error::corrupt(len, what));
-    }
+    let len = length(file)?;
     let mut bytes = Vec::new();
     for range in data_ranges(file, 0).map_err(|e| Error::io("read control", e))? {
         for from in range.clone().step_by(CHUNK as usize) {
@@ -330,6 +340,16 @@ fn read_all(file: &dyn File) -> Result<(Vec<u8>, u64)> {
     let used = bytes.len() as u64;
     bytes.resize((used + MAX_WRITE as u64).min(len) as usize, 0);
     Ok((bytes, used))
+}
+
+/// The file's length, if a header fits in it.
+fn length(file: &dyn File) -> Result<u64> {
+    let len = file.len().map_err(|e| Error::io("length of control", e))?;
+    if len < START {
+        let what = format!("control: the file has {len} bytes, too few for a header");
+        return Err(Error::corrupt(len, what));
+    }
+    Ok(len)
 }
 
 fn check_header(bytes: &[u8]) -> Result<()> {

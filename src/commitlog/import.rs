@@ -55,8 +55,9 @@ pub fn state(disk: &dyn Disk) -> Result<State> {
 }
 
 /// The anchor before the first record of a directory that DLedger wrote; `None` if the first
-/// segment does not begin with a record of DLedger's, perhaps behind a blank (`resetOffset`).
-pub fn begin(first: &Segment) -> Result<Option<Anchor>> {
+/// segment does not begin with a record of DLedger's, perhaps behind a blank (`resetOffset`). `read`
+/// grows by the bytes that were read.
+pub fn begin(first: &Segment, read: &mut u64) -> Result<Option<Anchor>> {
     let mut at = 0;
     loop {
         let mut bytes = [0; HEADER];
@@ -67,6 +68,7 @@ pub fn begin(first: &Segment) -> Result<Option<Anchor>> {
             .file
             .read_at(&mut bytes, at)
             .map_err(|e| Error::io(super::segment::path(first.pos), e))?;
+        *read += HEADER as u64;
         let header = Header::decode(&bytes);
         if header.magic == MAGIC_BLANK && header.size >= 8 && at == 0 {
             at = u64::from(header.size);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::commitlog::index::IndexUnit;
+use crate::commitlog::index::{IndexUnit, UNIT};
 use crate::commitlog::record::{self, HEADER, Header, MAGIC_NOOP};
 use crate::commitlog::segment::{Segment, Shelf};
 use crate::commitlog::walk;
@@ -225,7 +225,7 @@ pub(super) fn place_at(shelf: &Shelf, pos: u64, index: Index) -> Result<Place> {
 }
 
 fn no_unit(index: Index) -> Error {
-    Error::corrupt(index.0, format!("the index unit of record {index}"))
+    Error::corrupt(index.0 * UNIT, format!("in the index files: the unit of record {index}"))
 }
 
 fn header_at(segment: &Segment, pos: u64, index: Index) -> Result<Header> {

@@ -2,7 +2,7 @@
 //!
 //! | found | done |
 //! |---|---|
-//! | `meta` of a newer format; another group, member, segment or index size | refused, untouched |
+//! | `meta` or `control` of a newer format; another group, member, segment or index size | refused, untouched |
 //! | no intact copy of `meta`; records or Raft entries of ours and no `meta` | damage |
 //! | nothing | born |
 //! | no `meta`, records of DLedger's | imported: scanned from their begin, the end noted |
@@ -35,10 +35,10 @@ use crate::commitlog::index::{BatchUnit, Kind, Units};
 use crate::commitlog::meta::{Meta, MetaStore};
 use crate::commitlog::read::Reader;
 use crate::commitlog::record::Header;
-use crate::commitlog::scan::{Scan, Step};
+use crate::commitlog::scan::{Behind, Scan, Step};
 use crate::commitlog::segment::{self, Segment, Shelf};
 use crate::commitlog::{Birth, CommitLog, control_unit, import, work};
-use crate::disk::{Disk, data_ranges};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, Mark, RaftIndex};
@@ -46,11 +46,13 @@ use crate::types::{Anchor, Mark, RaftIndex};
 impl CommitLog {
     /// Recovers the log of a directory, or makes one. The directory is locked by the caller.
     pub fn open(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
+        // All that may be refused is looked at before anything is made or written.
         if let Some(meta) = MetaStore::read(&*disk)? {
             belongs(&meta, birth)?;
         }
+        Control::check(&*disk)?;
         if let Some((store, meta)) = MetaStore::open(&*disk)? {
-            return Found::of(disk, meta)?.recover(store, birth);
+            return Found::of(disk, meta, 0)?.recover(store, birth);
         }
         for dir in ["data", "index", "batches", "spare"] {
             disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
@@ -73,6 +75,7 @@ struct Found {
     segments: Vec<Arc<Segment>>,
     index: Units,
     batches: Units,
+    /// Bytes read from data segments, since recovery began.
     read: u64,
     /// Whether a scan met records of ours.
     ours: bool,
@@ -81,7 +84,7 @@ struct Found {
 }
 
 impl Found {
-    fn of(disk: Arc<dyn Disk>, meta: Meta) -> Result<Found> {
+    fn of(disk: Arc<dyn Disk>, meta: Meta, read: u64) -> Result<Found> {
         for dir in ["data", "index", "batches", "spare"] {
             disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
         }
@@ -93,7 +96,7 @@ impl Found {
         let controls = controls.into_iter().map(|c| (c.raft_index, c)).collect();
         // Beside a log of ours a state file that cannot be read tells nothing, and costs nothing.
         let dledgers = import::state(&*disk).unwrap_or_default();
-        let (read, ours) = (0, false);
+        let ours = false;
         let found =
             Found { disk, meta, control, controls, segments, index, batches, read, ours, dledgers };
         Ok(found)
@@ -105,8 +108,8 @@ impl Found {
             self.controls.split_off(&(cut.raft_index + 1));
             let mut log = self.into_log(store, cut, birth.plants);
             log.finish_cut(cut)?;
-            let CommitLog { disk, meta_store, meta, .. } = log;
-            return Found::of(disk, meta)?.recover(meta_store, birth);
+            let CommitLog { disk, meta_store, meta, recovery_read, .. } = log;
+            return Found::of(disk, meta, recovery_read)?.recover(meta_store, birth);
         }
         let clamped = self.missing_tail(birth)?;
         let rebuilds = clamped || !self.units_reach_durable()?;
@@ -130,8 +133,12 @@ impl Found {
                 format!("record {} was durable and is not intact", end.index),
             ));
         }
-        if !clamped && !birth.plants.on(Plant::TruncateAtFirstBadCrc) {
-            self.refuse_far_hole(&end)?;
+        // Clamped, all behind the end goes anyway.
+        let behind = if clamped { None } else { Some(self.behind(&end)?) };
+        if let Some(behind) = &behind
+            && !birth.plants.on(Plant::TruncateAtFirstBadCrc)
+        {
+            refuse_far_hole(&end, behind)?;
             if self.meta.committed.raft_index > end.raft_index {
                 return Err(Error::corrupt(end.pos, "the log ends before its committed bound"));
             }
@@ -139,14 +146,15 @@ impl Found {
         if rebuilds {
             self.end_rebuild()?;
         }
-        let stale = clamped || self.anything_behind(&end)?;
+        let stale =
+            behind.is_none_or(|behind| behind.anything) || self.files_or_controls_behind(&end);
         let grew = end.raft_index > self.meta.durable.raft_index;
         self.settle(store, end, stale, grew, birth)
     }
 
     /// Makes what was found durable, cuts what is stale, and raises the bound to the end.
     fn settle(
-        self,
+        mut self,
         store: MetaStore,
         end: Anchor,
         stale: bool,
@@ -157,7 +165,7 @@ impl Found {
         let state = self.dledgers;
         let least_term = if state.found { import::raft_term(state.term) } else { 0 };
         if grew {
-            rewrite(&self.segments, durable.pos, end.pos)?;
+            self.read += rewrite(&self.segments, durable.pos, end.pos)?;
         }
         let mut log = self.into_log(store, end, birth.plants);
         if stale {
@@ -258,36 +266,19 @@ impl Found {
         Ok(end)
     }
 
-    /// A hole with a whole record farther behind than one turn may write is damage.
-    fn refuse_far_hole(&mut self, end: &Anchor) -> Result<()> {
+    /// Looks behind an end, farther than one turn may write.
+    fn behind(&mut self, end: &Anchor) -> Result<Behind> {
         let mut scan = Scan::new(self.segments.clone(), self.meta.segment_bytes, 0);
-        let far = scan.record_behind(end, self.meta.unsynced_max)?;
+        let behind = scan.behind(end, self.meta.unsynced_max);
         self.read += scan.bytes_read();
-        match far {
-            Some(pos) => Err(Error::corrupt(
-                end.pos,
-                format!(
-                    "record {} is not intact, and a whole record lies behind it at {pos}",
-                    end.index
-                ),
-            )),
-            None => Ok(()),
-        }
+        behind
     }
 
-    /// Whether anything lies behind the end that has to go.
-    fn anything_behind(&self, end: &Anchor) -> Result<bool> {
-        if self.controls.last_key_value().is_some_and(|(index, _)| *index > end.raft_index) {
-            return Ok(true);
-        }
+    /// Whether there are control entries or data files behind the end, which have to go.
+    fn files_or_controls_behind(&self, end: &Anchor) -> bool {
         let empty = end.index == self.meta.begin.index;
-        let behind = |s: &Arc<Segment>| s.pos >= end.pos || empty;
-        if self.segments.iter().any(behind) {
-            return Ok(true);
-        }
-        let Some(last) = self.segments.last() else { return Ok(false) };
-        let failed = |e| Error::io(segment::path(last.pos), e);
-        Ok(!only_zeros(&*last.file, end.pos - last.pos).map_err(failed)?)
+        self.controls.last_key_value().is_some_and(|(index, _)| *index > end.raft_index)
+            || self.segments.iter().any(|s| s.pos >= end.pos || empty)
     }
 
     /// Whether the tail of the data is gone and may be: then recovery begins at begin.
@@ -371,9 +362,18 @@ impl Found {
     }
 }
 
+/// A hole with a whole record farther behind than one turn may write is damage.
+fn refuse_far_hole(end: &Anchor, behind: &Behind) -> Result<()> {
+    let Some(far) = behind.far else { return Ok(()) };
+    let what =
+        format!("record {} is not intact, and a whole record lies behind it at {far}", end.index);
+    Err(Error::corrupt(end.pos, what))
+}
+
 /// Writes what lies in `from..to` once more, so that the next sync puts it on disk: after a failed
-/// sync the page cache may hold bytes as clean that no disk has.
-fn rewrite(segments: &[Arc<Segment>], from: u64, to: u64) -> Result<()> {
+/// sync the page cache may hold bytes as clean that no disk has. Answers how many bytes were read.
+fn rewrite(segments: &[Arc<Segment>], from: u64, to: u64) -> Result<u64> {
+    let mut read = 0;
     let mut buf = vec![0u8; 1 << 20];
     for segment in segments {
         let failed = |e| Error::io(segment::path(segment.pos), e);
@@ -392,26 +392,12 @@ fn rewrite(segments: &[Arc<Segment>], from: u64, to: u64) -> Result<()> {
                 None => break,
             }
             segment.file.read_at(&mut buf[..n], offset).map_err(failed)?;
+            read += n as u64;
             segment.file.write_at(&buf[..n], offset).map_err(failed)?;
             at += n as u64;
         }
     }
-    Ok(())
-}
-
-/// Whether a file is all zeros from `at` on.
-fn only_zeros(file: &dyn crate::disk::File, at: u64) -> std::io::Result<bool> {
-    let mut buf = vec![0u8; 64 << 10];
-    for range in data_ranges(file, at)? {
-        for at in range.clone().step_by(buf.len()) {
-            let n = buf.len().min((range.end - at) as usize);
-            file.read_at(&mut buf[..n], at)?;
-            if buf[..n].iter().any(|&b| b != 0) {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
+    Ok(read)
 }
 
 /// The data segments from begin on, without a gap; older ones are what a purge left.
@@ -512,7 +498,7 @@ fn give_birth(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
     }
     Control::create(disk.clone())?;
     let store = MetaStore::create(&*disk, &meta)?;
-    Found::of(disk, meta)?.recover(store, birth)
+    Found::of(disk, meta, 0)?.recover(store, birth)
 }
 
 /// Where Raft entries are there was a `meta`: it is lost, and term and vote with it.

@@ -25,6 +25,16 @@ pub struct Scan {
     buf: Vec<u8>,
     buf_pos: u64,
     bytes_read: u64,
+    /// Whether a look behind an end met a byte other than zero.
+    not_zeros: bool,
+}
+
+/// What lies behind the end of a log.
+pub struct Behind {
+    /// A whole record, farther away than was asked for.
+    pub far: Option<u64>,
+    /// Whether anything but zeros was met.
+    pub anything: bool,
 }
 
 /// What follows an anchor.
@@ -45,7 +55,8 @@ pub enum Step {
 impl Scan {
     /// A scan of segments in order and without gaps.
     pub fn new(segments: Vec<Arc<Segment>>, segment_bytes: u64, dledger_end: u64) -> Scan {
-        Scan { segments, segment_bytes, dledger_end, buf: Vec::new(), buf_pos: 0, bytes_read: 0 }
+        let (buf, buf_pos, bytes_read, not_zeros) = (Vec::new(), 0, 0, false);
+        Scan { segments, segment_bytes, dledger_end, buf, buf_pos, bytes_read, not_zeros }
     }
 
     /// Bytes that were read.
@@ -126,21 +137,26 @@ impl Scan {
         }
     }
 
-    /// The first whole record that begins `distance` bytes or more behind a hole at `end`. Where
-    /// the hole's own segment has none, the distance counts from the next one: the blank between
-    /// was never written.
-    pub fn record_behind(&mut self, end: &Anchor, distance: u64) -> Result<Option<u64>> {
+    /// What lies behind a hole at `end`: the first whole record that begins `distance` bytes or more
+    /// behind it, and whether there is anything but zeros in its segment. Where the hole's own
+    /// segment has no record, the distance counts from the next one: the blank between was never
+    /// written.
+    ///
+    /// One pass. It goes on to the end of the last segment, wherever zeros count as data: how far a
+    /// damaged stretch reaches is not bounded, and stale bytes may lie anywhere behind it.
+    pub fn behind(&mut self, end: &Anchor, distance: u64) -> Result<Behind> {
+        self.not_zeros = false;
         let here = segment_end(end.pos, self.segment_bytes);
-        if let Some(pos) = self.find_record(end.pos, here, end)? {
-            let far = end.pos.saturating_add(distance);
-            if pos >= far {
-                return Ok(Some(pos));
-            }
-            let last = self.segments.last().map_or(here, |s| s.end());
-            return self.find_record(far.max(pos + 1), last, end);
-        }
         let last = self.segments.last().map_or(here, |s| s.end());
-        self.find_record(here.saturating_add(distance), last, end)
+        let far = match self.find_record(end.pos, here, end)? {
+            Some(near) if near < end.pos.saturating_add(distance) => {
+                let from = end.pos.saturating_add(distance).max(near + 1);
+                self.find_record(from, last, end)?
+            }
+            Some(far) => Some(far),
+            None => self.find_record(here.saturating_add(distance), last, end)?,
+        };
+        Ok(Behind { far, anything: self.not_zeros })
     }
 
     /// The first whole record in `from..to` that may belong behind `after`, wherever it begins.
@@ -176,7 +192,9 @@ impl Scan {
         while pos < range.end {
             let len = WINDOW.min(segment_end.min(range.end) - pos);
             let Some(window) = self.bytes(pos, len)? else { return Ok(None) };
-            let hits: Vec<u64> = candidates(window, pos).collect();
+            let zeros = window.iter().all(|&byte| byte == 0);
+            let hits: Vec<u64> = if zeros { Vec::new() } else { candidates(window, pos).collect() };
+            self.not_zeros |= !zeros;
             for hit in hits {
                 if let Some((header, bytes)) = self.whole_record(hit)? {
                     let crc = record::body_crc(bytes.get(HEADER..).unwrap_or_default());

@@ -101,6 +101,7 @@ impl MemoryDisk {
         for inode in tree.files.values_mut() {
             // One file whole and another lost is what a coin per sector would hardly ever draw.
             let keep = if let Keep::Some = bytes { Keep::draw(rng) } else { bytes };
+            #[allow(clippy::expect_used)] // memory for a test's disk, nothing that was read
             let left = guard(inode).survivor(keep, rng).expect(MEMORY);
             *inode = Arc::new(Mutex::new(left));
         }
@@ -184,6 +185,7 @@ impl MemoryDisk {
     /// switch and no limit applies, nothing is counted. Panics if memory runs out.
     pub fn write_file(&self, path: &str, bytes: &[u8]) {
         let mut state = self.state();
+        #[allow(clippy::expect_used)] // memory for a test's disk, nothing that was read
         let mut content = Content::new(bytes.len() as u64, state.now_ms).expect(MEMORY);
         content.write(bytes, 0, u64::MAX);
         content.sync();

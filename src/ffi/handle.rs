@@ -11,7 +11,7 @@ use super::log::dl_log;
 use crate::error::{Error, Result, Status};
 use crate::group::Group;
 
-/// Dropped in this order: what was registered goes when nothing can call it any more.
+/// What was registered goes first, by [`Handle::release`]: a `drop` may call functions of the log.
 pub(super) struct Handle {
     pub(super) generation: u64,
     pub(super) group: Group,
@@ -76,6 +76,30 @@ impl Handle {
         let mut setup = self.setup();
         let at = setup.hooks.iter().position(|(kept, _)| *kept == id)?;
         Some(setup.hooks.remove(at).1)
+    }
+
+    /// Lets go of all that is registered, one after the other, and refuses to register more. For
+    /// dl_close, once the group is stopped and nothing calls it any more: the handle is whole while
+    /// C runs, and no lock is held.
+    pub(super) fn release(&self) {
+        self.setup().started = true;
+        while let Some(owned) = self.take_next() {
+            drop(owned);
+        }
+    }
+
+    fn take_next(&self) -> Option<Owned> {
+        let mut setup = self.setup();
+        if !setup.owned.is_empty() {
+            return Some(setup.owned.remove(0));
+        }
+        if setup.hooks.is_empty() {
+            return None;
+        }
+        let (id, owned) = setup.hooks.remove(0);
+        drop(setup);
+        let _ = self.group.remove_hook(id);
+        Some(owned)
     }
 
     fn setup(&self) -> MutexGuard<'_, Setup> {

@@ -75,24 +75,28 @@ pub unsafe extern "C" fn dl_stop(log: *mut dl_log, timeout_ms: u32) -> dl_status
     })
 }
 
-/// Frees the handle; stops it first if need be, with timeout 0.  The one function that must not
-/// run at the same time as another on this handle.  Views and pinned segments outlive it.  In a
-/// callback or hook it does nothing.
+/// Frees the handle; stops it first if need be, with timeout 0.  That ends what is in flight with
+/// DL_E_STOPPED and gives the last sync half a second; a longer one goes on behind dl_close, and
+/// until it is over the directory stays locked (dl_open: DL_E_LOCKED).  Call dl_stop first, with a
+/// timeout that suits the disk: it waits, and tells.  The one function that must not run at the
+/// same time as another on this handle, but for what a `drop` calls that it runs.  Views and
+/// pinned segments outlive it.  In a callback or hook it does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_close(log: *mut dl_log) {
     guard::catch(
         |_| (),
         || {
             let inside = Context::any(&[Context::CALLBACK, Context::HOOK, Context::TRACE]);
-            // SAFETY: NULL or from dl_open, and nobody else uses it any more.
-            match unsafe { log.as_ref() } {
-                Some(dl_log(handle)) if !inside && handle.generation == guard::generation() => {}
-                _ => return,
+            // SAFETY: NULL or from dl_open, and no other thread uses it any more.
+            let Some(dl_log(handle)) = (unsafe { log.as_ref() }) else { return };
+            if inside || handle.generation != guard::generation() {
+                return;
             }
-            // SAFETY: as above; dl_open made it as a Box.
-            let log = unsafe { Box::from_raw(log) };
             // What it answers is lost with the handle; whoever wants to know calls dl_stop.
-            let _ = log.0.group.stop(Some(Duration::ZERO));
+            let _ = handle.group.stop(Some(Duration::ZERO));
+            handle.release();
+            // SAFETY: dl_open made it as a Box, and with the last `drop` nobody uses it.
+            drop(unsafe { Box::from_raw(log) });
         },
     )
 }

@@ -27,7 +27,9 @@ pub unsafe extern "C" fn dl_get_state(log: *mut dl_log, out: *mut dl_state) -> d
     })
 }
 
-/// Why the log failed: the first cause, which is also returned.  DL_OK if it has not.
+/// Why the log failed: the first cause, which is also returned.  DL_OK if it has not; then
+/// out->message tells what the last read met that ended in DL_E_CORRUPT or DL_E_IO, on whatever
+/// thread, with its position in the log ("damaged at position 4096: ..."), and is "" if none did.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_failure(log: *mut dl_log, out: *mut dl_error) -> dl_status {
     guard::status(|| {
@@ -38,7 +40,10 @@ pub unsafe extern "C" fn dl_failure(log: *mut dl_log, out: *mut dl_error) -> dl_
         }
         let (status, details) = match handle.group.failure() {
             Some(cause) => (cause.status, describe(cause.status, cause.errno, &cause.message)),
-            None => (Status::Ok, describe(Status::Ok, 0, "")),
+            None => {
+                let met = handle.group.bad_read().map(|met| met.message).unwrap_or_default();
+                (Status::Ok, describe(Status::Ok, 0, &met))
+            }
         };
         // SAFETY: not NULL, the caller's to be written.
         unsafe { out.write(details) };

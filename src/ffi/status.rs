@@ -65,7 +65,7 @@ pub const DL_E_NOT_COMMITTED: i32 = -201;
 pub const DL_E_IO: i32 = -300;
 /// The disk is full, or above disk.full.ratio.
 pub const DL_E_DISK_FULL: i32 = -301;
-/// Checksum or structure.
+/// Checksum or structure.  Where: *err of dl_open(); of a read, dl_failure().
 pub const DL_E_CORRUPT: i32 = -302;
 
 /// The log stopped for good: see dl_failure().

@@ -7,7 +7,9 @@ use super::status::dl_status;
 use crate::group::{Completion, Entry, State};
 use crate::types::Mark;
 
-/// Called once when `user_data` is not needed any more.
+/// Called once when `user_data` is not needed any more.  Like a callback it may call anything that
+/// is not [waits], also on the log that dl_close is closing: that one answers as after dl_stop, and
+/// nothing can be registered with it.
 pub type dl_drop_fn = Option<unsafe extern "C-unwind" fn(user_data: *mut c_void)>;
 
 /// A boundary in the log: the first entry, and the first byte, behind it.

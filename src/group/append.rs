@@ -167,7 +167,7 @@ impl Shared {
 
     /// What can be told without the append lock.
     fn may_append(&self, options: &AppendOptions) -> Result<(), Status> {
-        let term = self.gate.load(Ordering::Acquire);
+        let term = self.gate();
         if term == 0 {
             return Err(self.refusal());
         }
@@ -189,7 +189,7 @@ impl Shared {
         bytes: u64,
     ) -> Result<Limits, Status> {
         self.may_append(options)?;
-        if staging.term() != self.gate.load(Ordering::Acquire) {
+        if staging.term() != self.gate() {
             return Err(self.refusal());
         }
         // An append that timed out is in flight no more, but its bytes may still be staged.
@@ -211,8 +211,8 @@ impl Shared {
     }
 
     /// Puts the append among those that wait. Under the inbox's lock the gate is looked at once
-    /// more: what ends a leadership closes the gate and then takes the lock, so no append of the
-    /// old term comes after its end.
+    /// more: what ends a leadership closes the gate under that lock, so no append of the old term
+    /// comes after its end.
     fn enlist(
         &self,
         first: &Entry,
@@ -221,8 +221,8 @@ impl Shared {
         options: &AppendOptions,
         hears: Hears,
     ) -> Result<(), Status> {
-        let mut inbox = lock(&self.inbox);
-        if self.gate.load(Ordering::SeqCst) != first.term {
+        let mut inbox = self.inbox();
+        if self.gate() != first.term {
             return Err(self.refusal());
         }
         self.pending.enter(count);

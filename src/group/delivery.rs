@@ -10,7 +10,7 @@ use crate::group::clock::NEVER;
 use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::shared::{Shared, State};
-use crate::group::waiters::{Barrier, Completion, Event, Token, Waiter, Waiters, lock};
+use crate::group::waiters::{Barrier, Completion, Event, Token, Waiter, Waiters};
 use crate::types::{Index, Mark};
 
 /// What a log calls, one at a time and in order.
@@ -110,7 +110,7 @@ impl Delivery {
         let earliest = self.waiters.earliest().min(self.barriers_earliest);
         self.shared.armed.store(earliest, Ordering::SeqCst);
         // An appender may have looked at the old moment before it was stored.
-        let inbox = lock(&self.shared.inbox);
+        let inbox = self.shared.inbox();
         let nothing =
             inbox.waiters.is_empty() && inbox.events.is_empty() && inbox.barriers.is_empty();
         nothing.then_some(earliest)
@@ -123,7 +123,7 @@ impl Delivery {
         // term had is published after that append was ended in there.
         let committed = self.shared.committed();
         let events = {
-            let mut inbox = lock(&self.shared.inbox);
+            let mut inbox = self.shared.inbox();
             std::mem::swap(&mut inbox.waiters, &mut arrived);
             for barrier in inbox.barriers.drain(..) {
                 self.barriers_earliest = self.barriers_earliest.min(barrier.deadline);

@@ -41,7 +41,7 @@ use crate::group::metrics::Metrics;
 use crate::group::peers::{FromPeer, Network, Nobody};
 use crate::group::shared::{Life, Marks, Role, Shared};
 use crate::group::staging::{Block, Piece};
-use crate::group::waiters::{Event, lock};
+use crate::group::waiters::Event;
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, RaftIndex};
 
@@ -570,14 +570,15 @@ impl Driver {
         self.chain = (end.chain, end.batch);
         staging.begin(term, end.mark());
         self.shared.publish_end(end.mark());
-        self.leading = term;
-        Metrics::add(&self.shared.metrics.leaderships, 1);
-        self.shared.gate.store(term, Ordering::SeqCst);
+        if self.shared.open_gate(term) {
+            self.leading = term;
+            Metrics::add(&self.shared.metrics.leaderships, 1);
+        }
     }
 
     fn tell(&mut self, what: u32) {
         let now = self.shared.state();
-        lock(&self.shared.inbox).events.push(Event::State { what, now });
+        self.shared.inbox().events.push(Event::State { what, now });
         self.shared.delivery.ring();
     }
 }

@@ -181,7 +181,8 @@ impl Shared {
         let read = place.segment.file.read_at(&mut header, at);
         let read = read.and_then(|()| place.segment.file.read_at(body, at + HEADER as u64));
         if let Err(error) = read {
-            return Err(alone(self.report(index, Error::io("read", error))));
+            let what = format!("read of record {index} at position {}", entry.pos);
+            return Err(alone(self.report(index, Error::io(what, error))));
         }
         let place = Place { header: Header::decode(&header), ..place };
         if entry_of(&place.header) != entry {
@@ -196,7 +197,13 @@ impl Shared {
 
     /// The committed record that has the byte at `pos`; in a blank: the next one.
     pub fn index_at(&self, pos: u64) -> Result<Index, Status> {
-        self.reader.index_at(pos, &self.bounds())
+        self.reader.index_at(pos, &self.bounds()).map_err(|status| match status {
+            Status::Corrupt => {
+                self.note_bad_read(&Error::corrupt(pos, "no record is found that has it"));
+                Status::Corrupt
+            }
+            other => other,
+        })
     }
 
     /// Pins the whole segment that has `pos`.
@@ -236,10 +243,11 @@ impl Shared {
             .map_err(|error| self.report(header.index, error))
     }
 
-    /// A bad read fails that one call; the trace says where, and the group thread looks after it.
+    /// A bad read fails that one call; the trace and [`Shared::bad_read`] say where, and the group
+    /// thread looks after it.
     fn report(&self, index: Index, error: Error) -> Status {
         if !matches!(error, Error::Status(_)) {
-            tracing::error!("read: {error}");
+            self.note_bad_read(&error);
             self.note_damage(index);
         }
         error.status()

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::{Bounds, Reader};
@@ -16,7 +16,7 @@ use crate::group::metrics::Metrics;
 use crate::group::peers::FromPeer;
 use crate::group::signals::{Bell, InFlight};
 use crate::group::staging::Staging;
-use crate::group::sync::Snapshot;
+use crate::group::sync::{self, Snapshot};
 use crate::group::waiters::{Barrier, Blocked, Event, Inbox, Slot, Token, lock};
 use crate::options::Options;
 use crate::types::{Anchor, Index, Mark};
@@ -89,7 +89,7 @@ pub enum Life {
     Failed,
 }
 
-/// Why a log failed: the first cause.
+/// Why a log failed, or a read.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What it was.
@@ -98,6 +98,12 @@ pub struct Failure {
     pub errno: i32,
     /// In words.
     pub message: String,
+}
+
+impl Failure {
+    fn of(error: &Error) -> Failure {
+        Failure { status: error.status(), errno: error.errno(), message: error.to_string() }
+    }
 }
 
 /// What the group thread is asked for.
@@ -142,9 +148,10 @@ pub struct Shared {
     pub node: u64,
     /// Its `node.priority`.
     pub priority: u32,
-    /// The term whose leader takes appends here; 0: none are taken.
-    pub gate: AtomicU64,
-    life: AtomicU64,
+    /// The term whose leader takes appends here; 0: none are taken. Changes under the inbox's lock,
+    /// so that an append which is let in is in the inbox before the end of its term.
+    gate: sync::AtomicU64,
+    life: sync::AtomicU64,
     /// A leadership is on its way to another member.
     pub transferring: AtomicBool,
     /// A change of the members is under way; the others wait for it.
@@ -152,7 +159,7 @@ pub struct Shared {
     /// The append lock.
     pub staging: Mutex<Staging>,
     /// Waiters and events, on their way to the callback thread.
-    pub inbox: Mutex<Inbox>,
+    inbox: sync::Mutex<Inbox>,
     /// What helpers have done, on its way to the group thread.
     pub done: Mutex<Vec<Done>>,
     /// What the group thread is asked for.
@@ -192,6 +199,8 @@ pub struct Shared {
     /// Options that change live.
     pub live: Live,
     failure: OnceLock<Failure>,
+    /// What the last read met that failed.
+    bad_read: Mutex<Option<Failure>>,
     /// The group thread's bell.
     pub driver: Bell,
     /// The callback thread's bell, or the poller's.
@@ -257,12 +266,12 @@ impl Shared {
             clock,
             node,
             priority: options.priority,
-            gate: AtomicU64::new(0),
-            life: AtomicU64::new(Life::Open as u64),
+            gate: sync::AtomicU64::new(0),
+            life: sync::AtomicU64::new(Life::Open as u64),
             transferring: AtomicBool::new(false),
             change_pending: AtomicBool::new(false),
             staging: Mutex::new(staging),
-            inbox: Mutex::default(),
+            inbox: sync::Mutex::new(Inbox::default()),
             done: Mutex::default(),
             controls: Mutex::default(),
             peers: Mutex::default(),
@@ -285,6 +294,7 @@ impl Shared {
             room_ended: AtomicBool::new(false),
             live: Live::new(options),
             failure: OnceLock::new(),
+            bad_read: Mutex::default(),
             driver: Bell::default(),
             delivery: Bell::default(),
             armed: AtomicU64::new(NEVER),
@@ -314,6 +324,36 @@ impl Shared {
         self.life.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Stops: from here on the gate is closed, and stays closed. True if the log ran, or failed.
+    pub fn stops(&self) -> bool {
+        let ran = self.moves(Life::Running, Life::Stopped) || self.life() == Life::Failed;
+        let _ = self.moves(Life::Open, Life::Stopped);
+        let _inbox = self.inbox();
+        self.gate.store(0, Ordering::Release);
+        ran
+    }
+
+    /// The term whose leader takes appends here; 0: none are taken.
+    pub fn gate(&self) -> u64 {
+        self.gate.load(Ordering::Acquire)
+    }
+
+    /// Opens the gate for appends of `term`. False if the log is not running any more: what stops it
+    /// moves on in life first, and closes the gate then.
+    pub fn open_gate(&self, term: u64) -> bool {
+        let _inbox = self.inbox();
+        let runs = self.life() == Life::Running;
+        if runs {
+            self.gate.store(term, Ordering::Release);
+        }
+        runs
+    }
+
+    /// Waiters and events, on their way to the callback thread. Held for short.
+    pub fn inbox(&self) -> sync::MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Why no append is taken while the gate is closed.
     pub fn refusal(&self) -> Status {
         match self.life() {
@@ -325,10 +365,8 @@ impl Shared {
 
     /// Stops the log for good. The first cause stays.
     pub fn fail(&self, error: &Error) {
-        let (status, errno) = (error.status(), error.errno());
-        let message = error.to_string();
-        tracing::error!("the log stops: {message}");
-        let _ = self.failure.set(Failure { status, errno, message });
+        tracing::error!("the log stops: {error}");
+        let _ = self.failure.set(Failure::of(error));
         self.life.store(Life::Failed as u64, Ordering::Release);
     }
 
@@ -345,12 +383,23 @@ impl Shared {
         self.failure.get()
     }
 
+    /// Notes what a read met. It fails that one read.
+    pub fn note_bad_read(&self, error: &Error) {
+        tracing::error!("read: {error}");
+        *lock(&self.bad_read) = Some(Failure::of(error));
+    }
+
+    /// What the last read met that failed, on any thread.
+    pub fn bad_read(&self) -> Option<Failure> {
+        lock(&self.bad_read).clone()
+    }
+
     /// Closes the gate, and ends the appends of `term` and before that are not committed: nothing
     /// is pushed for these terms afterwards.
     pub fn end(&self, term: u64, status: Status) {
-        self.gate.store(0, Ordering::SeqCst);
+        let mut inbox = self.inbox();
+        self.gate.store(0, Ordering::Release);
         let committed = self.marks().committed.index;
-        let mut inbox = lock(&self.inbox);
         inbox.events.push(Event::Ended { term, status, committed });
         let blocked = std::mem::take(&mut inbox.blocked);
         for blocked in blocked {
@@ -368,7 +417,7 @@ impl Shared {
 
     /// Answers callers that block for what is committed now.
     pub fn settle_committed(&self, committed: Index) {
-        let mut inbox = lock(&self.inbox);
+        let mut inbox = self.inbox();
         while inbox.blocked.front().is_some_and(|b| b.end <= committed) {
             if let Some(blocked) = inbox.blocked.pop_front() {
                 self.settle(&blocked, Status::Ok);
@@ -533,7 +582,7 @@ impl Shared {
     /// Asks for a read barrier, for a callback. Under the inbox's lock the log's life is looked at
     /// once more: what ends it changes that and then takes the lock, so no barrier comes after.
     pub fn ask_read_index(&self, token: Token, deadline: u64) -> Result<(), Status> {
-        let mut inbox = lock(&self.inbox);
+        let mut inbox = self.inbox();
         match self.life() {
             Life::Running => {}
             Life::Failed => return Err(Status::Failed),

@@ -1,10 +1,15 @@
 //! What is shared without a lock: watermarks behind a sequence counter, and the wake-up of a
-//! thread. Small enough to be checked exhaustively (`cfg(dledger_loom)`).
+//! thread. Small enough to be checked exhaustively (`cfg(dledger_loom)`). The atomics and the mutex
+//! here are loom's then, also for others whose meetings are checked.
 
 #[cfg(dledger_loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+#[cfg(dledger_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
 #[cfg(not(dledger_loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+#[cfg(not(dledger_loom))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
 
 #[cfg(dledger_loom)]
 use loom::hint::spin_loop;

@@ -5,7 +5,7 @@
 //! `CHAOS_SECONDS=600 cargo test --test chaos short` takes longer; `CHAOS_SEED` repeats the choices,
 //! though not what the machine makes of them.
 
-#![allow(clippy::unwrap_used)] // a test
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,7 +1,10 @@
 //! Acceptance 6: each row of the table in `src/commitlog/recover.rs`, on a disk in memory; damage at
 //! rest; recovery twice and interrupted. Acceptance 9: what an open reads.
-#![allow(clippy::unwrap_used)] // a test may
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may
 
+mod bytes_read;
+#[path = "../support/counted.rs"]
+mod counted;
 mod damage;
 mod known_durable;
 #[allow(dead_code)]
@@ -142,6 +145,7 @@ fn goes_on(disk: &MemoryDisk, settings: &Settings, records: &[(Entry, Vec<u8>)],
         begin: (begin.index.0, begin.pos, begin.batch.0),
         begin_chain: begin.chain,
         dledgers: noted.index.0,
+        unsynced: settings.unsynced_max,
         ..parser::Shape::new(settings.segment_bytes, settings.index_bytes)
     };
     let files = Image::of(disk).0.into_iter();

@@ -1,8 +1,15 @@
 //! Rows of the table that refuse: the directory stays as it is, byte for byte.
 
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
 use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
+use dledger::disk::real::RealDisk;
 use dledger::error::{Error, Status};
+use dledger::group::Group;
 use dledger::options::Options;
 use dledger::plant::Plants;
 
@@ -52,10 +59,80 @@ fn a_newer_format_is_refused_untouched() {
     goes_on(&whole.disk(), &small(), &records, "as it was");
 }
 
-/// Recovery rule 1: another group, member, segment or index size is refused, untouched, and the
+/// What is in a directory of this machine's: names, directories among them, bytes, and when each
+/// file was last written.
+fn everything(dir: &Path) -> BTreeMap<PathBuf, Option<(Vec<u8>, SystemTime)>> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.is_file().then(|| {
+            let modified = path.metadata().unwrap().modified().unwrap();
+            // `control` has 64 MiB, nearly all of it a hole.
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(&path).unwrap();
+            file.take(1 << 20).read_to_end(&mut bytes).unwrap();
+            (bytes, modified)
+        });
+        if file.is_none() {
+            all.extend(everything(&path));
+        }
+        all.insert(path, file);
+    }
+    all
+}
+
+/// The same on this machine's disk, with what an open puts right before it writes anything else: one
+/// copy of `meta` is older or spoiled, and `spare` is not there. Neither is changed, and no file is
+/// written, not even with the bytes that it has.
+#[test]
+fn a_newer_format_is_refused_and_nothing_is_put_right() {
+    let (disk, _) = stopped(&small(), 6, 100);
+    let whole = Image::of(&disk);
+    let copy = |disk: &MemoryDisk| disk.read_file("meta").unwrap()[..4096].to_vec();
+    let older = copy(&disk);
+    with_meta(&disk, |meta| meta.term += 1);
+    let block = copy(&disk);
+    let spoiled: Vec<u8> = block.iter().map(|byte| byte ^ 0x11).collect();
+    let mut control = whole.file("control").unwrap()[..12].to_vec();
+    control[8..12].copy_from_slice(&2u32.to_be_bytes());
+    control.extend(parser::crc(&control).to_be_bytes());
+    let refused = |what: &str, metas: Option<[&[u8]; 2]>, newer_control: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let real = RealDisk::new(dir.path()).unwrap();
+        whole.put(&real);
+        match metas {
+            Some(metas) => real.open("meta").unwrap().write_at(&metas.concat(), 0).unwrap(),
+            None => real.remove("meta").unwrap(),
+        }
+        if newer_control {
+            real.open("control").unwrap().write_at(&control, 0).unwrap();
+        }
+        std::fs::write(dir.path().join("LOCK"), b"").unwrap();
+        assert!(!dir.path().join("spare").exists());
+        let before = everything(dir.path());
+        let mut options = small().options();
+        options.set("dir", dir.path().to_str().unwrap()).unwrap();
+        let error = Group::open(&options).err().expect("it opened");
+        assert_eq!(error.status(), Status::Version, "{what}: {error}");
+        let after = everything(dir.path());
+        let differs = before.iter().zip(&after).find(|(a, b)| a != b);
+        let differs = differs.map(|((there, _), (now, _))| (there, now));
+        assert_eq!((differs, before.len()), (None, after.len()), "{what}: {error}");
+    };
+    for (what, other) in [("the other copy is older", &older), ("it is spoiled", &spoiled)] {
+        for newer_meta in [true, false] {
+            let newest = if newer_meta { newer(&block) } else { block.clone() };
+            refused(what, Some([&newest, other]), !newer_meta);
+            refused(what, Some([other, &newest]), !newer_meta);
+        }
+    }
+    refused("no meta", None, true);
+}
+
+/// Behaviour 12, recovery rule 1: another group, member, segment or index size is refused, untouched, and the
 /// message says which option does not fit and what the directory has.
 #[test]
-fn another_group_member_or_size_is_refused_untouched() {
+fn behaviour_12_another_group_member_or_size_is_refused_untouched() {
     let (disk, records) = stopped(&small(), 6, 100);
     for (key, value, has) in [
         ("group", "another", "default"),

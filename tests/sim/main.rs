@@ -5,7 +5,7 @@
 //! `SIM_SEEDS=100000 cargo test --release --test sim` runs more of them; `SIM_FIRST=17 SIM_SEEDS=1`
 //! runs one again; `SIM_TRACE=1` prints what happens in it.
 
-#![allow(clippy::unwrap_used)] // a test may
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may
 #![allow(clippy::duplicate_mod)] // what tests share has the world of this one in it
 
 mod cluster;

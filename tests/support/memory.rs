@@ -29,6 +29,12 @@ impl Image {
     /// A new disk with these files, at rest.
     pub fn disk(&self) -> MemoryDisk {
         let disk = MemoryDisk::new();
+        self.put(&disk);
+        disk.restart()
+    }
+
+    /// Puts these files on a disk that has none of them.
+    pub fn put(&self, disk: &dyn Disk) {
         for (path, len, bytes) in &self.0 {
             let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
             disk.create_dir(dir).unwrap();
@@ -38,7 +44,6 @@ impl Image {
             disk.sync_dir(dir).unwrap();
         }
         disk.sync_dir("").unwrap();
-        disk.restart()
     }
 
     pub fn file(&self, path: &str) -> Option<&[u8]> {

@@ -2,8 +2,13 @@
 //! `format.md` and the comments of the file formats alone, with its own readers of big-endian
 //! numbers and its own CRC-32, bit by bit. It checks as it reads, and panics at what is wrong.
 
+#[path = "parser/meta.rs"]
+pub mod meta;
+
 use std::collections::BTreeMap;
 use std::path::Path;
+
+use meta::Anchor;
 
 /// The files of a directory, by their path in it.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -11,8 +16,12 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 /// What the directory was made with.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
+    pub group: &'static str,
+    pub node: u64,
     pub segment: u64,
     pub index_file: u64,
+    /// `unsynced.max`.
+    pub unsynced: u64,
     /// Index and position of the first record that is kept, and the Raft entry of the last batch
     /// before it.
     pub begin: (u64, u64, u64),
@@ -26,7 +35,17 @@ pub struct Shape {
 
 impl Shape {
     pub fn new(segment: u64, index_file: u64) -> Shape {
-        Shape { segment, index_file, begin: (0, 0, 0), begin_chain: 0, dledgers: 0, open: false }
+        Shape {
+            group: "default",
+            node: 1,
+            segment,
+            index_file,
+            unsynced: 16 << 20,
+            begin: (0, 0, 0),
+            begin_chain: 0,
+            dledgers: 0,
+            open: false,
+        }
     }
 }
 
@@ -96,12 +115,16 @@ pub fn load(dir: &Path) -> Files {
 /// Reads a whole log and checks every rule.
 pub fn parse(files: &Files, shape: &Shape) -> Log {
     check_names(files);
-    check_meta(&files["meta"], shape.open);
+    let meta = parse_meta(&files["meta"], shape.open);
     let data = parse_data(files, shape);
     check_index(files, shape, &data);
-    let controls = parse_control(&files["control"]);
-    let batches = check_batches(files, shape, &data, &controls);
-    Log { data, controls, batches }
+    let (controls, control_end) = parse_control(&files["control"]);
+    let Batches { counts, ends } = check_batches(files, shape, &data, &controls);
+    let dledgers = data.records.iter().rfind(|r| r.index < shape.dledgers);
+    let dledger_end = dledgers.map_or((0, 0), |r| (r.index + 1, r.pos + u64::from(r.size)));
+    let rest = meta::Rest { controls: &controls, control_end, ends: &ends, dledger_end };
+    meta::check(&meta, shape, &rest);
+    Log { data, controls, batches: counts }
 }
 
 /// The files of one subdirectory, by position.
@@ -134,8 +157,8 @@ fn check_names(files: &Files) {
 
 /// Two copies, each in its own block of 4 KiB, with a CRC: the same when nobody writes. Copy A is
 /// written first, so while the log is open one of them is intact, and two that are differ by one
-/// write at most.
-fn check_meta(bytes: &[u8], open: bool) {
+/// write at most. Answers the newest.
+fn parse_meta(bytes: &[u8], open: bool) -> meta::Meta {
     assert_eq!(bytes.len(), 8192, "meta: two blocks");
     let intact = |block: &[u8]| {
         u32_at(block, 4092) == crc(&block[..4092])
@@ -146,13 +169,14 @@ fn check_meta(bytes: &[u8], open: bool) {
     if !open {
         assert!(a == b, "meta: the two copies hold the same state");
         assert!(intact(a), "meta: magic, format version, CRC of the block");
-        return;
+        return meta::read(a);
     }
     assert!(intact(a) || intact(b), "meta: one copy is intact at any moment");
     if intact(a) && intact(b) {
         let (a, b) = (u64_at(a, 16), u64_at(b, 16));
         assert!(a == b || a == b + 1, "meta: sequence {a} beside {b}");
     }
+    meta::read(if intact(a) { a } else { b })
 }
 
 /// Walks the data segments record by record.
@@ -279,27 +303,36 @@ fn check_index(files: &Files, shape: &Shape, data: &Data) {
     zeros_behind("index", &units, next * 32);
 }
 
-/// One unit of 32 bytes per Raft entry, at `(Raft index - 1) * 32`. Answers the sizes of the
-/// batches.
-fn check_batches(
-    files: &Files,
-    shape: &Shape,
-    data: &Data,
-    controls: &[ControlEntry],
-) -> Vec<usize> {
+/// What the batch units say.
+struct Batches {
+    /// Records of each.
+    counts: Vec<usize>,
+    /// Behind each Raft entry, DLedger's records too.
+    ends: BTreeMap<u64, Anchor>,
+}
+
+/// One unit of 32 bytes per Raft entry, at `(Raft index - 1) * 32`.
+fn check_batches(files: &Files, shape: &Shape, data: &Data, controls: &[ControlEntry]) -> Batches {
     let units = subdirectory(files, "batches", shape.index_file);
     let controls: BTreeMap<u64, &ControlEntry> =
         controls.iter().map(|c| (c.raft_index, c)).collect();
     let mut raft = shape.begin.2.max(shape.dledgers);
     let mut chain = shape.begin_chain;
     let (mut next_index, mut end) = (shape.begin.0, shape.begin.1);
-    let mut counts = Vec::new();
+    let (mut counts, mut ends) = (Vec::new(), BTreeMap::new());
+    let mut last_batch = shape.begin.2;
     let mut n = 0;
     while n < data.records.len() {
         let first = &data.records[n];
         if first.index < shape.dledgers {
             (chain, next_index) = (first.chain, first.index + 1);
             end = first.pos + u64::from(first.size);
+            // Each is a Raft entry of its own, one term later.
+            let (raft_index, term) = (next_index, first.term + 1);
+            last_batch = raft_index;
+            let anchor =
+                Anchor { index: next_index, pos: end, raft_index, term, chain, batch: last_batch };
+            ends.insert(raft_index, anchor);
             n += 1;
             continue;
         }
@@ -312,7 +345,9 @@ fn check_batches(
         }
         for _ in 0..between {
             raft += 1;
-            check_control_unit(&units, shape, &controls, raft, (chain, next_index, end));
+            let term = check_control_unit(&units, shape, &controls, raft, (chain, next_index, end));
+            let (index, pos, batch) = (next_index, end, last_batch);
+            ends.insert(raft, Anchor { index, pos, raft_index: raft, term, chain, batch });
         }
         raft += 1;
         assert!(!controls.contains_key(&raft), "Raft entry {raft} is a batch");
@@ -328,18 +363,22 @@ fn check_batches(
         assert_eq!(u64_at(unit, 8), first.term, "batch unit {raft}: term");
         assert_eq!(u64_at(unit, 16), first.index, "batch unit {raft}: first record");
         assert_eq!(u64_at(unit, 24), first.pos, "batch unit {raft}: pos");
-        (next_index, end) = (first.index + count as u64, first.pos + bytes);
+        (next_index, end, last_batch) = (first.index + count as u64, first.pos + bytes, raft);
+        let (index, pos, term) = (next_index, end, first.term);
+        ends.insert(raft, Anchor { index, pos, raft_index: raft, term, chain, batch: raft });
         counts.push(count);
         n += count;
     }
     while controls.contains_key(&(raft + 1)) {
         raft += 1;
-        check_control_unit(&units, shape, &controls, raft, (chain, next_index, end));
+        let term = check_control_unit(&units, shape, &controls, raft, (chain, next_index, end));
+        let (index, pos, batch) = (next_index, end, last_batch);
+        ends.insert(raft, Anchor { index, pos, raft_index: raft, term, chain, batch });
     }
     let last = controls.keys().next_back().copied().unwrap_or(0);
     assert!(last <= raft, "control entry {last} is beyond the log's end {raft}");
     zeros_behind("batches", &units, raft * 32);
-    counts
+    Batches { counts, ends }
 }
 
 fn check_control_unit(
@@ -348,7 +387,7 @@ fn check_control_unit(
     controls: &BTreeMap<u64, &ControlEntry>,
     raft: u64,
     (chain, next_index, end): (u32, u64, u64),
-) {
+) -> u64 {
     let unit = unit_at(units, shape.index_file, raft - 1).expect("a unit of the control entry");
     let control = controls.get(&raft).unwrap_or_else(|| panic!("no control entry {raft}"));
     assert_eq!(u32_at(unit, 0), (control.kind + 1) << 24, "control unit {raft}: kind, no records");
@@ -356,10 +395,11 @@ fn check_control_unit(
     assert_eq!(u64_at(unit, 8), control.term, "control unit {raft}: term");
     assert_eq!(u64_at(unit, 16), next_index, "control unit {raft}: the next record");
     assert_eq!(u64_at(unit, 24), end, "control unit {raft}: behind the record before");
+    control.term
 }
 
-/// The entries of `control`, less those that cut marks void.
-pub fn parse_control(bytes: &[u8]) -> Vec<ControlEntry> {
+/// The entries of `control`, less those that cut marks void, and the end of the last.
+fn parse_control(bytes: &[u8]) -> (Vec<ControlEntry>, u64) {
     assert_eq!(&bytes[..8], b"DLEDCTRL");
     assert_eq!(u32_at(bytes, 8), 1, "control: format version");
     assert_eq!(u32_at(bytes, 12), crc(&bytes[..12]), "control: CRC of the header");
@@ -386,7 +426,7 @@ pub fn parse_control(bytes: &[u8]) -> Vec<ControlEntry> {
     for pair in entries.windows(2) {
         assert!(pair[0].raft_index < pair[1].raft_index && pair[0].term <= pair[1].term);
     }
-    entries
+    (entries, at as u64)
 }
 
 fn unit_at(units: &BTreeMap<u64, Vec<u8>>, length: u64, n: u64) -> Option<&[u8]> {

@@ -9,7 +9,7 @@ use crate::commitlog::control::Control;
 use crate::commitlog::index::{IndexUnit, Units};
 use crate::commitlog::meta::MetaStore;
 use crate::commitlog::record::Header;
-use crate::commitlog::recover::{Found, meta_of, no_raft_entries};
+use crate::commitlog::recover::{Found, meta_of, no_raft_entries, refuse_far_hole};
 use crate::commitlog::{Birth, CommitLog, import};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -28,9 +28,11 @@ pub(super) fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog>
     }
     no_raft_entries(disk.clone())?;
     Control::create(disk.clone())?;
-    let mut found =
-        Found::of(disk.clone(), meta_of(birth, Anchor { pos: first, ..Anchor::default() }))?;
-    let begin = match found.segments.first().map(|s| import::begin(s)).transpose()?.flatten() {
+    let unknown = meta_of(birth, Anchor { pos: first, ..Anchor::default() });
+    let mut found = Found::of(disk.clone(), unknown, 0)?;
+    let first_segment = found.segments.first().cloned();
+    let begin = first_segment.map(|s| import::begin(&s, &mut found.read)).transpose()?.flatten();
+    let begin = match begin {
         Some(begin) => begin,
         None => {
             let what = "there are records and no meta, and they are not DLedger's";
@@ -43,7 +45,7 @@ pub(super) fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog>
     if found.ours {
         return Err(Error::corrupt(begin.pos, "there are records of ours and no meta"));
     }
-    found.refuse_far_hole(&end)?;
+    refuse_far_hole(&end, &found.behind(&end)?)?;
     found.sync()?;
     let mut meta = meta_of(birth, begin);
     (meta.term, meta.vote) = (import::raft_term(state.term).max(end.term), birth.node);
@@ -52,7 +54,7 @@ pub(super) fn take_over(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog>
     meta.committed = found.committed_of(&state, &begin, &end);
     // Made last: until then this is DLedger's directory, and is imported again.
     let store = MetaStore::create(&*disk, &meta)?;
-    Found::of(disk, meta)?.recover(store, birth)
+    Found::of(disk, meta, found.read)?.recover(store, birth)
 }
 
 impl Found {
@@ -75,7 +77,7 @@ impl Found {
                 format!("record {index} is not intact, and DLedger went on behind it at {pos}");
             return Err(Error::corrupt(end.pos, what));
         }
-        self.refuse_far_hole(&end)?;
+        refuse_far_hole(&end, &self.behind(&end)?)?;
         let (term, vote) =
             (self.meta.term.max(import::raft_term(state.term)).max(end.term), self.meta.node);
         let mut meta = self.meta.clone();
@@ -90,7 +92,7 @@ impl Found {
         meta.cut = Some(end);
         self.sync()?;
         store.store(&meta)?;
-        Found::of(self.disk, meta)?.recover(store, birth)
+        Found::of(self.disk, meta, self.read)?.recover(store, birth)
     }
 
     /// The committed bound that DLedger noted, as far as the log goes.

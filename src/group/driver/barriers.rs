@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::Status;
 use crate::group::clock::NEVER;
 use crate::group::driver::Driver;
-use crate::group::waiters::{Event, Slot, lock};
+use crate::group::waiters::{Event, Slot};
 use crate::types::{Index, RaftIndex};
 
 /// Who waits for a barrier.
@@ -122,7 +122,7 @@ impl Driver {
             }
             Asker::Callback(number) => {
                 let event = Event::ReadIndex { number: *number, status, index };
-                lock(&self.shared.inbox).events.push(event);
+                self.shared.inbox().events.push(event);
                 self.shared.delivery.ring();
             }
         }

@@ -43,9 +43,9 @@ impl Group {
     }
 }
 
-/// P10, line by line: who is refused gets the reason, is closed, and is counted.
+/// P10, behaviour 12, line by line: who is refused gets the reason, is closed, and is counted.
 #[test]
-fn a_bad_hello_is_refused() {
+fn behaviour_12_a_bad_hello_is_refused() {
     let mut group = Group::new(config());
     let good = || hello(3, 1);
     let elsewhere = Anchor { pos: 1 << 30, ..Anchor::default() };

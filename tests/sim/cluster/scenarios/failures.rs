@@ -371,10 +371,10 @@ fn scenario_26_the_side_index_of_a_follower_is_lost() {
     cluster.all_agree();
 }
 
-/// Scenario 27. A leader is stopped, another one leads and appends, the old one goes on: whatever
+/// Behaviour 28, scenario 27. A leader is stopped, another one leads and appends, the old one goes on: whatever
 /// barrier is asked of it covers what the new one has agreed, or is not answered.
 #[test]
-fn scenario_27_a_leader_that_was_stopped_serves_no_stale_read() {
+fn behaviour_28_scenario_27_a_leader_that_was_stopped_serves_no_stale_read() {
     let mut cluster = Cluster::three(27, "commit");
     let old = cluster.leader();
     cluster.append_many(old, 3);
