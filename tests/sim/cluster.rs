@@ -118,6 +118,7 @@ impl Cluster {
             members: count,
         };
         let membership = Membership::new(asks, count);
+        let rots = streams.fork().u8(..) < 85 && !membership.changing;
         let spare = membership.out.len() as u64;
         let member = |node| Member {
             disk: MemoryDisk::new(),
@@ -139,7 +140,7 @@ impl Cluster {
             hung: BTreeSet::new(),
             idle: BTreeSet::new(),
             wiped: None,
-            rotten: None,
+            rotten: rots.then_some(1 + seed % count),
             closed: Arc::default(),
             agreed: Vec::new(),
             leaders: HashMap::new(),
@@ -217,7 +218,7 @@ impl Cluster {
         match self.rng.u32(..1000) {
             0..120 => self.append(id),
             120..416 => self.turn(id),
-            416..420 => self.rot(id),
+            416..420 => self.rot(),
             420..480 => drop(self.open(id).map(|open| open.work())),
             480..560 => self.deliver(id),
             560..760 => self.fly(),
@@ -495,6 +496,9 @@ impl Cluster {
         let Some(open) = self.open(id) else { return };
         let committed = open.shared.committed();
         let index = self.rng.u64(0..=committed.0);
+        if self.rotten.is_some() {
+            return;
+        }
         self.open(id).unwrap().shared.ask(Control::DeletePrefix(Index(index)));
     }
 
@@ -517,7 +521,7 @@ impl Cluster {
         }
         for other in others {
             let committed = self.open(other).map(|open| open.shared.committed());
-            if let Some(committed) = committed {
+            if let Some(committed) = committed.filter(|_| self.rotten.is_none()) {
                 self.open(other).unwrap().shared.ask(Control::DeletePrefix(committed));
             }
         }

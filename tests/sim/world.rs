@@ -210,11 +210,6 @@ impl Open {
 
     /// Every committed record, checked, and then every other way to read it.
     pub fn read_all(&self) -> Vec<(Entry, Vec<u8>)> {
-        self.read_from(self.shared.state().begin.index)
-    }
-
-    /// All that is committed from a record on.
-    pub fn read_from(&self, from: Index) -> Vec<(Entry, Vec<u8>)> {
         let state = self.shared.state();
         let options = ReadOptions {
             max_entries: 64,
@@ -223,7 +218,7 @@ impl Open {
             ..ReadOptions::default()
         };
         let mut records = Vec::new();
-        let mut index = from;
+        let mut index = state.begin.index;
         while index < state.committed.index {
             let view =
                 self.shared.read(index, &options).unwrap_or_else(|e| panic!("{index}: {e:?}"));

@@ -88,9 +88,9 @@ impl Cluster {
             if !self.belongs(id) {
                 continue;
             }
-            let from = self.kept_elsewhere(id);
-            let (begin, open) = (from.0 as usize, self.open(id).unwrap());
-            let records = open.read_from(from);
+            let open = self.open(id).unwrap();
+            let begin = open.shared.state().begin.index.0 as usize;
+            let records = open.read_all();
             assert_eq!(records[..], self.agreed[begin..begin + records.len()], "member {id}");
             assert_eq!(begin + records.len(), self.agreed.len(), "member {id}");
         }

@@ -6,13 +6,10 @@ use dledger::group::ReadOptions;
 use super::*;
 
 impl Cluster {
-    /// A bit flips in what one member has checkpointed. Always the same member: another one has
-    /// each record.
-    pub(super) fn rot(&mut self, id: u64) {
-        if self.membership.changing || self.wiped.is_some() || *self.rotten.get_or_insert(id) != id
-        {
-            return;
-        }
+    /// A bit flips in what one member has checkpointed, in a run that has such a member. Another one
+    /// has each record: nobody loses its disk, and nobody purges.
+    pub(super) fn rot(&mut self) {
+        let Some(id) = self.rotten else { return };
         let checked = self.members[&id].checked;
         let Some(durable) = self.meta(id).map(|meta| meta.durable.index.0.min(checked)) else {
             return;
@@ -22,9 +19,8 @@ impl Cluster {
         if durable > begin {
             let index = self.faults.u64(begin..durable);
             let at = self.faults.u64(..48 + u64::from(self.agreed[index as usize].0.body_len));
-            // It may just have been purged.
-            let rots = self.flips(id, index, at);
-            self.note(("rots", id, index, at, rots));
+            self.flip(id, index, at);
+            self.note(("rots", id, index, at));
             if self.faults.bool() {
                 let _ = self.reads(id, index);
             }
@@ -33,15 +29,11 @@ impl Cluster {
 
     /// Flips a bit in a record that is agreed, so many bytes behind the beginning of its header.
     pub(super) fn flip(&self, id: u64, index: u64, at: u64) {
-        assert!(self.flips(id, index, at));
-    }
-
-    fn flips(&self, id: u64, index: u64, at: u64) -> bool {
         let (entry, _) = &self.agreed[index as usize];
         let member = &self.members[&id];
         let pos = entry.pos + at;
         let begin = pos - pos % member.settings.segment_bytes;
-        member.disk.flip(&format!("data/{begin:020}"), pos - begin, 0x40)
+        assert!(member.disk.flip(&format!("data/{begin:020}"), pos - begin, 0x40));
     }
 
     /// What a reader is given who asks for checksums.
@@ -55,23 +47,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// Where the member begins; of one whose bits flip: where it does beside another one.
-    pub(super) fn kept_elsewhere(&self, id: u64) -> Index {
-        let begin = |id: u64| self.members[&id].open.as_ref().map(|o| o.shared.state().begin.index);
-        let own = begin(id).unwrap();
-        let others = self.members.keys().filter(|other| **other != id && self.belongs(**other));
-        let other = others.filter_map(|other| begin(*other)).min();
-        if self.rotten == Some(id) { own.max(other.unwrap_or(own)) } else { own }
-    }
-
     /// Reads everything everywhere, until all of it is right.
     pub(super) fn all_is_readable(&mut self) {
-        // Each is asked for, also when one is not right; but what all others purged is gone.
+        // Each is asked for, also when one is not right.
         let wrong = |c: &Cluster| {
             let mut wrong = Vec::new();
             for id in c.members.keys().filter(|id| c.belongs(**id)) {
                 let state = c.members[id].open.as_ref().unwrap().shared.state();
-                for index in c.kept_elsewhere(*id).0..state.committed.index.0 {
+                for index in state.begin.index.0..state.committed.index.0 {
                     wrong.extend(c.reads(*id, index).err().map(|status| (*id, index, status)));
                 }
             }

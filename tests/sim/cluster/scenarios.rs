@@ -32,6 +32,7 @@ impl Cluster {
             })
             .collect();
         cluster.membership = Membership::still();
+        cluster.rotten = None;
         cluster.power_cuts = settings.flush == "commit";
         for id in cluster.ids_of_members() {
             cluster.start(id);
