@@ -56,6 +56,44 @@ fn a_deposed_leaders_appends_end() {
     cluster.finish();
 }
 
+/// P5, P6, behaviour 37: what changes on a member's disk while it is down is found by who reads it,
+/// and is soon right again, from the others; on each member in turn, at the same places.
+#[test]
+fn damage_on_a_disk_is_repaired() {
+    let _alone = alone();
+    let cluster = Cluster::started(3, &["segment.bytes=64KiB", "append.timeout=60s"]);
+    let leader = cluster.wait_leader().leader;
+    let filled = cluster.member(leader).call("fill 2000 100");
+    assert!(filled.ok(), "{filled:?}");
+    let committed = cluster.settle();
+    for id in cluster.ids() {
+        cluster.quit(id);
+        let path = cluster.dir_of(id).join("data/00000000000000065536");
+        let mut bytes = std::fs::read(&path).unwrap();
+        // In headers and in bodies; the records there have 148 bytes.
+        for at in (0..60_000).step_by(997) {
+            bytes[at] ^= 0x20;
+        }
+        std::fs::write(&path, bytes).unwrap();
+        cluster.start(id);
+        let damaged = || {
+            let member = cluster.member(id);
+            let asked: Vec<_> = (0..committed).map(|n| member.ask(&format!("read {n}"))).collect();
+            let answers = asked.iter().map(|asked| asked.recv_timeout(PATIENCE).unwrap());
+            let bad: Vec<_> = answers.filter(|answer| !answer.ok()).collect();
+            assert!(bad.iter().all(|answer| answer.status == "DL_E_CORRUPT"), "{bad:?}");
+            bad.len()
+        };
+        cluster.wait("its log", || {
+            let state = cluster.state(id);
+            state.is_some_and(|state| state.number("committed").unwrap() >= committed)
+        });
+        assert!(damaged() > 30, "a flip in most of 60 records");
+        cluster.wait("repair", || damaged() == 0);
+    }
+    cluster.finish();
+}
+
 /// Scenario 27: a leader that was stopped and goes on does not read what is old.
 #[test]
 fn a_leader_that_was_paused_reads_nothing_stale() {
