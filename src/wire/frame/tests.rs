@@ -67,7 +67,7 @@ proptest! {
 
     /// Any bytes give an answer (P19), and a header that is accepted keeps within the limits.
     #[test]
-    fn arbitrary_headers(bytes in any::<[u8; HEADER]>(), kind in 0u8..12, raw_max in any::<u32>()) {
+    fn arbitrary_headers(bytes in any::<[u8; HEADER]>(), kind in 0u8..16, raw_max in any::<u32>()) {
         let mut bytes = bytes;
         bytes[0] = 0;
         bytes[1] &= 3;
@@ -109,7 +109,7 @@ fn hostile_headers() {
     let raw = |len, max| Some(FrameError::RawLength { len, max });
     assert_eq!(ask("00000018 00000000 05 00 0000 00000000"), None);
     assert_eq!(ask("00000000 00000000 00 00 0000 00000000"), Some(FrameError::Kind(0)));
-    assert_eq!(ask("00000018 00000000 0c 00 0000 00000000"), Some(FrameError::Kind(12)));
+    assert_eq!(ask("00000018 00000000 0e 00 0000 00000000"), Some(FrameError::Kind(14)));
     assert_eq!(ask("00000018 00000000 ff 00 0000 00000000"), Some(FrameError::Kind(255)));
     assert_eq!(ask("00000018 00000000 05 01 0000 00000000"), Some(FrameError::Flags));
     assert_eq!(ask("00000018 00000000 05 00 0001 00000000"), Some(FrameError::Flags));

@@ -346,6 +346,7 @@ fn raw_ranges() {
         let ranges: Vec<_> = message.raw_ranges().collect();
         match message.kind() {
             Kind::Append => assert_eq!(ranges, [0..100, 100..151]),
+            Kind::RepairReply => assert_eq!(ranges, std::slice::from_ref(&(0..151))),
             _ => assert_eq!(ranges, []),
         }
         let end = ranges.last().map_or(0, |range| range.end);
@@ -484,5 +485,5 @@ fn kinds_have_numbers() {
         assert_eq!(kind as u8, n);
         assert_eq!(Kind::from_number(n), Some(kind));
     }
-    assert_eq!((Kind::from_number(0), Kind::from_number(12)), (None, None));
+    assert_eq!((Kind::from_number(0), Kind::from_number(14)), (None, None));
 }
