@@ -45,7 +45,8 @@ static uint64_t fill(dl_log *log) {
             since = 0;
             continue;
         }
-        if (status == DL_E_DISK_FULL && since != 0 && now_ms() - since > 700 && ++refused > 20)
+        /* A slow disk may still be making room. */
+        if (status == DL_E_DISK_FULL && since != 0 && now_ms() - since > 3000 && ++refused > 20)
             break;
         if (status == DL_E_DISK_FULL && since == 0)
             since = now_ms(), refused = 0;

@@ -41,6 +41,8 @@ static dl_config *config(const char *dir, const char *flush) {
     dl_config *cfg = small_config(dir, flush);
     set(cfg, DL_OPT_FLUSH, flush);
     set(cfg, DL_OPT_APPEND_TIMEOUT, "1h");
+    /* Some are made ahead at each open, and each of them is synced: few, for slow disks. */
+    set(cfg, DL_OPT_SEGMENT_BYTES, "8MiB");
     return cfg;
 }
 

@@ -202,6 +202,8 @@ impl Group {
             Life::Open => network::connect(&self.shared, &lock(&self.options), self.incarnation)?,
             _ => None,
         };
+        // Who stops the log from here on waits for the threads that it has to join.
+        let mut threads = lock(&self.threads);
         if !self.shared.moves(Life::Open, Life::Running) {
             return Err(match self.shared.life() {
                 Life::Stopped => Error::Status(Status::Stopped),
@@ -223,9 +225,9 @@ impl Group {
             }
         };
         let held = lock(&self.lock).clone();
-        let threads =
+        let spawned =
             Threads::spawn(self.shared.clone(), driver, connected, delivery, observer, held)?;
-        *lock(&self.threads) = Some(threads);
+        *threads = Some(spawned);
         Ok(())
     }
 

@@ -132,6 +132,12 @@ fn life() {
     program("life.c", C);
 }
 
+/// P15, scenario 29: `dl_start` against `dl_stop`, where a thread takes its time to come.
+#[test]
+fn start_race() {
+    program("start_race.c", FAULTY);
+}
+
 /// P3, P15, scenario 29: appends of all kinds against `dl_stop`. `DLEDGER_ROUNDS` says how often.
 #[test]
 fn stop_race() {
