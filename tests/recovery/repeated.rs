@@ -158,3 +158,20 @@ fn behaviour_29_case_02_many_lives_without_an_append() {
     append(&mut log, 1, 50, 8, &mut records);
     crate::memory::same(&log.read_all(), &records, "after forty lives");
 }
+
+/// P1, scenario 14: what recovery found in the page cache of a process that was killed is on disk
+/// when it is done, the names of segments included. A power cut behind it takes nothing away.
+#[test]
+fn scenario_14_what_recovery_found_outlives_the_power() {
+    let settings = Settings { flush: "10s", ..small() };
+    let disk = MemoryDisk::new();
+    let mut records = Vec::new();
+    let mut log = open(&disk, &settings);
+    append(&mut log, 40, 60, 1, &mut records);
+    let killed = disk.restart();
+    assert_eq!(meta(&killed).durable.index.0, 0, "nothing was noted as durable");
+    assert!(records.last().unwrap().0.pos > 3 * settings.segment_bytes, "it rolled");
+    drop(recover(&killed, &settings).unwrap());
+    let cut = killed.crash(&mut |n| 1 % n.max(1));
+    crate::goes_on(&cut, &settings, &records, "after the power cut");
+}
