@@ -58,6 +58,7 @@ int main(int argc, char **argv) {
         snprintf(name, sizeof(name), "log-%d", round);
         dl_config *cfg = small_config(argv[1], name);
         log_ = open_log(cfg);
+        dl_config_free(cfg);
         stopped = drops = 0;
         IS(DL_OK, dl_on_event(log_, on_event, NULL, on_drop));
         IS(DL_OK, dl_on_thread(log_, on_thread, NULL, on_drop));
