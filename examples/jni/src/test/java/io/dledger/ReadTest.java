@@ -199,7 +199,7 @@ class ReadTest {
     }
 
     @Test
-    void aCloseUnmapsAtOnceWhatNobodyHolds() {
+    void aCloseUnmapsWhatNobodyHolds() {
         LogView view;
         try (Log log = Logs.leader(dir)) {
             fill(log);
@@ -209,9 +209,10 @@ class ReadTest {
             view = log.read(0, 10);
             assertTrue(mappings() > 1);
         }
-        assertEquals(1, mappings());
+        // Without the garbage collector; a thread of the library may hold the log for a moment longer.
+        Logs.until("all but the view's segment is unmapped", () -> mappings() == 1);
         view.release();
-        assertEquals(0, mappings());
+        Logs.until("the view's segment is unmapped", () -> mappings() == 0);
     }
 
     private ByteBuffer onlyTheBuffer() {
