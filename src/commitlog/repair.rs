@@ -66,17 +66,17 @@ impl CommitLog {
         raft_index <= self.meta.durable.raft_index
     }
 
-    /// Whether the bytes of a batch are intact. Reads them, with `read`: a sector that is lost is
-    /// damage, not a signal.
+    /// Whether the bytes of a batch are intact.
     pub fn is_intact(&self, raft_index: RaftIndex) -> bool {
-        let bytes = self.place_of(raft_index).and_then(|(pos, len)| self.read(pos, len as usize));
-        bytes.is_some_and(|bytes| self.check_bytes(raft_index, &bytes).is_ok())
+        self.look_at(raft_index).is_some_and(|(_, intact)| intact)
     }
 
-    /// Position and length of a batch that can be read, intact or not.
-    pub fn readable(&self, raft_index: RaftIndex) -> Option<(u64, u32)> {
+    /// Position and length of a batch, and whether its bytes are intact. Reads them, with `read`: a
+    /// sector that is lost is `None`, not a signal.
+    pub fn look_at(&self, raft_index: RaftIndex) -> Option<((u64, u32), bool)> {
         let (pos, len) = self.place_of(raft_index)?;
-        self.read(pos, len as usize).map(|_| (pos, len))
+        let bytes = self.read(pos, len as usize)?;
+        Some(((pos, len), self.check_bytes(raft_index, &bytes).is_ok()))
     }
 
     /// Writes again what is damaged in a batch and intact in `bytes`, another member's bytes of it,

@@ -17,7 +17,7 @@ fn log() -> (MemoryDisk, CommitLog) {
 }
 
 fn bytes(log: &CommitLog, raft_index: RaftIndex) -> Vec<u8> {
-    let (pos, len) = log.readable(raft_index).unwrap();
+    let (pos, len) = log.look_at(raft_index).unwrap().0;
     log.reader().slice(pos, len).unwrap().as_ref().to_vec()
 }
 
@@ -37,7 +37,7 @@ fn behaviour_37_each_flipped_byte_is_found_and_written_again() {
     let (other_disk, other) = super::tests::log();
     assert!(batches(&log).len() == 20 && other.end().pos > 2 * SEGMENT);
     for (index, raft_index) in batches(&log) {
-        let (pos, len) = log.readable(raft_index).unwrap();
+        let (pos, len) = log.look_at(raft_index).unwrap().0;
         for at in (0..48).chain([48, 300, u64::from(len) - 1]) {
             flip(&disk, pos + at);
             assert!(!log.is_intact(raft_index), "byte {at} of record {index}");
@@ -59,7 +59,7 @@ fn other_bytes_are_refused() {
     let (disk, mut log) = log();
     let other = super::tests::log().1;
     let (index, raft_index) = batches(&log)[7];
-    let (pos, _) = log.readable(raft_index).unwrap();
+    let (pos, _) = log.look_at(raft_index).unwrap().0;
     flip(&disk, pos + 60);
     let damaged = disk.read_file(&path(pos - pos % SEGMENT));
     let good = bytes(&other, raft_index);
@@ -90,7 +90,7 @@ fn a_lost_sector_and_a_lost_unit_are_damage() {
     let (disk, mut log) = log();
     let other = super::tests::log().1;
     let (index, raft_index) = batches(&log)[9];
-    let (pos, _) = log.readable(raft_index).unwrap();
+    let (pos, _) = log.look_at(raft_index).unwrap().0;
     assert!(disk.fail_read(&path(pos - pos % SEGMENT), pos % SEGMENT + 100));
     assert!(!log.is_intact(raft_index));
     assert_eq!(log.repair(raft_index, &bytes(&other, raft_index)).unwrap(), Repaired::Whole);

@@ -19,7 +19,7 @@ use crate::wire::Message;
 
 /// Damaged batches, each with when to ask for it, in nanoseconds.
 #[derive(Default)]
-pub(super) struct Repairs(BTreeMap<RaftIndex, u64>);
+pub(super) struct Repairs(BTreeMap<RaftIndex, (BatchId, u64)>);
 
 impl Driver {
     /// Looks at what readers found damaged, and what was to be sent, and asks for it.
@@ -28,20 +28,22 @@ impl Driver {
         let log = self.core.log();
         let read: Vec<_> = read.into_iter().filter_map(|index| log.batch_of(index)).collect();
         for raft_index in read.into_iter().chain(self.core.take_damaged()) {
-            self.note_damaged(raft_index, now);
+            if !self.core.log().is_intact(raft_index) {
+                self.note_damaged(raft_index, now);
+            }
         }
         if self.repairs.0.is_empty() {
             return;
         }
         // What was purged, or dropped with a tail, is missed no more.
         let log = self.core.log();
-        self.repairs.0.retain(|raft_index, _| log.batch_id(*raft_index).is_some());
+        self.repairs.0.retain(|raft_index, (batch, _)| log.batch_id(*raft_index) == Some(*batch));
         let again = now.saturating_add(self.election_ns);
         let mut asked = Vec::new();
-        for (raft_index, due) in self.repairs.0.iter_mut().take(AT_ONCE) {
+        for (batch, due) in self.repairs.0.values_mut().take(AT_ONCE) {
             if *due <= now {
                 *due = again;
-                asked.extend(log.batch_id(*raft_index));
+                asked.push(*batch);
             }
         }
         let members = log.meta().members.members.iter().map(|member| member.id);
@@ -57,17 +59,18 @@ impl Driver {
     fn note_damaged(&mut self, raft_index: RaftIndex, now: u64) {
         let log = self.core.log();
         let there = self.repairs.0.contains_key(&raft_index) || self.repairs.0.len() == REPAIRS;
-        let batch = log.batch(raft_index).filter(|_| !there && self.has_peers());
-        let Some((count, pos)) = batch.filter(|_| !log.is_intact(raft_index)) else { return };
+        let batch = log.batch_id(raft_index).zip(log.batch(raft_index));
+        let batch = batch.filter(|_| !there && self.has_peers());
+        let Some((batch, (count, pos))) = batch else { return };
         warn!(
             "{count} records at position {pos} are damaged: the other members are asked for them"
         );
-        self.repairs.0.insert(raft_index, now);
+        self.repairs.0.insert(raft_index, (batch, now));
     }
 
     /// When to ask again.
     pub(super) fn next_repair(&self) -> u64 {
-        self.repairs.0.values().take(AT_ONCE).copied().min().unwrap_or(NEVER)
+        self.repairs.0.values().take(AT_ONCE).map(|(_, due)| *due).min().unwrap_or(NEVER)
     }
 
     /// A peer asks for a batch.
@@ -79,19 +82,21 @@ impl Driver {
             return;
         }
         // What is damaged here may be so elsewhere in the batch.
-        if let Some((pos, len)) = log.readable(batch.raft_index) {
-            let message = Message::RepairReply { batch, len };
-            self.send_one(Outgoing { to: from, message, raw: vec![(pos, len)] });
+        let found = log.look_at(batch.raft_index);
+        if let Some((place, _)) = found {
+            let message = Message::RepairReply { batch, len: place.1 };
+            self.send_one(Outgoing { to: from, message, raw: vec![place] });
         }
-        self.note_damaged(batch.raft_index, now);
+        if found.is_none_or(|(_, intact)| !intact) {
+            self.note_damaged(batch.raft_index, now);
+        }
     }
 
     /// The bytes of a batch came. They are written if they are the ones that it must have.
     pub(super) fn take_repair(&mut self, from: u64, batch: BatchId, bytes: &Bytes) {
         let raft_index = batch.raft_index;
-        let wanted = self.repairs.0.contains_key(&raft_index)
-            && self.core.log().batch_id(raft_index) == Some(batch);
-        if !wanted {
+        let wanted = self.repairs.0.get(&raft_index).is_some_and(|(wanted, _)| *wanted == batch);
+        if !wanted || self.core.log().batch_id(raft_index) != Some(batch) {
             self.drop_repair(from, "a batch that was not asked for, or came before");
             return;
         }
@@ -103,7 +108,7 @@ impl Driver {
                 info!("the records at position {pos} are repaired, from member {from}");
             }
             // What one member has goes on from what another had.
-            Ok(Repaired::Part) => drop(self.repairs.0.insert(raft_index, 0)),
+            Ok(Repaired::Part) => drop(self.repairs.0.insert(raft_index, (batch, 0))),
             Ok(Repaired::Nothing) => self.drop_repair(from, "what it has of it is damaged as well"),
             // It stays as it was, and is asked for again.
             Err(error) => warn!("a repair failed: {error}"),
