@@ -88,7 +88,11 @@ fn damage_on_a_disk_is_repaired() {
             let state = cluster.state(id);
             state.is_some_and(|state| state.number("committed").unwrap() >= committed)
         });
+        // While nobody can help, it stays as it is.
+        cluster.isolate(id, Mode::Cut);
         assert!(damaged() > 30, "a flip in most of 60 records");
+        assert!(damaged() > 30, "repaired with nobody to ask");
+        cluster.heal();
         cluster.wait("repair", || damaged() == 0);
     }
     cluster.finish();
