@@ -77,7 +77,7 @@ pub struct Incoming {
 
 /// What the sockets ask of a group, and tell it.
 ///
-/// `identity` and `members` are called on any thread, at any time, and must not wait for the
+/// `identity`, `members` and `book` are called on any thread, at any time, and must not wait for the
 /// group's own; all others are called on the runtime that [`Net::start`] was given, and must not
 /// block it.
 pub trait Handler: Send + Sync + 'static {
@@ -88,10 +88,14 @@ pub trait Handler: Send + Sync + 'static {
     /// [`bind`](Handler::bind) alone.
     fn members(&self) -> Arc<MemberSet>;
 
-    /// Shall bind this incarnation to the member `from`, for which none was bound: durably, before
-    /// the answer, which is whether it is now the one that is bound. Until then that hello is not
-    /// answered. A sender that is dropped means that the group stops.
-    fn bind(&self, from: u64, incarnation: u64) -> oneshot::Receiver<bool>;
+    /// A newer member set, if another member showed one: the address book.
+    fn book(&self) -> Option<Arc<MemberSet>>;
+
+    /// Shall let in who sent this hello: bind its incarnation, for none was bound, durably if it is
+    /// a member that our own set knows; or make the set that it shows the book. The answer is
+    /// whether it is now the one that is bound. Until then that hello is not answered. A sender that
+    /// is dropped means that the group stops.
+    fn bind(&self, hello: &Hello) -> oneshot::Receiver<bool>;
 
     /// The member `from` dialled us and was accepted: its messages may come now.
     fn connected(&self, from: u64, hello: &Hello);
@@ -165,7 +169,7 @@ impl Net {
             let old = self.peers.get(id);
             let stays = old.is_some_and(|peer| {
                 peer.address() == address
-                    && peer.hello().is_none_or(|hello| self.inner.judge(&hello, Some(*id)).is_ok())
+                    && peer.hello().is_none_or(|hello| self.inner.is_bound(&hello, Some(*id)))
             });
             if !stays {
                 let lost = old.is_some_and(Peer::is_connected);
@@ -242,27 +246,33 @@ impl Inner {
     /// Our hello to `to`, as things are now.
     fn hello(&self, to: u64) -> Hello {
         let me = self.handler.identity();
-        let members = self.handler.members();
-        let to_incarnation = members.members.iter().find(|m| m.id == to).map(|m| m.incarnation);
+        let (members, book) = (self.handler.members(), self.handler.book());
+        let bound = hello::known(&members, book.as_deref(), to);
         Hello {
             version: VERSION,
             group: me.group,
             from: me.node,
             to,
             incarnation: me.incarnation,
-            to_incarnation: to_incarnation.unwrap_or(0),
+            to_incarnation: bound.map_or(0, |member| member.incarnation),
             segment_bytes: me.segment_bytes,
             priority: me.priority,
             begin: me.begin,
             end: me.end,
+            members: (*members).clone(),
         }
+    }
+
+    /// Whether who sent `hello` is still the one that is bound.
+    fn is_bound(&self, hello: &Hello, dialled: Option<u64>) -> bool {
+        self.judge(hello, dialled) == Ok(Binding::Bound)
     }
 
     fn judge(&self, hello: &Hello, dialled: Option<u64>) -> std::result::Result<Binding, Refusal> {
         judge(&*self.handler, hello, dialled)
     }
 
-    /// As [`judge`](Inner::judge), and binds the incarnation if none is bound.
+    /// As [`judge`](Inner::judge), and has the group bind whom it does not know yet.
     async fn accept(
         &self,
         hello: &Hello,
@@ -270,7 +280,7 @@ impl Inner {
     ) -> std::result::Result<(), Refusal> {
         match self.judge(hello, dialled)? {
             Binding::Bound => Ok(()),
-            Binding::ToBind => match self.handler.bind(hello.from, hello.incarnation).await {
+            Binding::ToBind | Binding::Newer => match self.handler.bind(hello).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(Refusal::OldIncarnation),
                 Err(_) => Err(Refusal::Busy),
@@ -285,13 +295,14 @@ fn judge(
     hello: &Hello,
     dialled: Option<u64>,
 ) -> std::result::Result<Binding, Refusal> {
-    let (me, members) = (handler.identity(), handler.members());
+    let (me, members, book) = (handler.identity(), handler.members(), handler.book());
     let expected = Expected {
         group: &me.group,
         me: me.node,
         incarnation: me.incarnation,
         dialled,
         members: &members,
+        book: book.as_deref(),
         segment_bytes: me.segment_bytes,
         begin: me.begin,
     };

@@ -246,6 +246,7 @@ fn hello() -> Hello {
         priority: 0,
         begin: Anchor::default(),
         end: Anchor::default(),
+        members: MemberSet::default(),
     }
 }
 
@@ -261,7 +262,10 @@ impl Handler for Deaf {
         let member = |id| Member { id, incarnation: id, address: String::new() };
         Arc::new(MemberSet { members: (1..=2).map(member).collect(), ..MemberSet::default() })
     }
-    fn bind(&self, _: u64, _: u64) -> oneshot::Receiver<bool> {
+    fn book(&self) -> Option<Arc<MemberSet>> {
+        None
+    }
+    fn bind(&self, _: &Hello) -> oneshot::Receiver<bool> {
         oneshot::channel().1
     }
     fn connected(&self, _: u64, _: &Hello) {}

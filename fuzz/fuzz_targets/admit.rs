@@ -25,6 +25,11 @@ fuzz_target!(|data: &[u8]| {
     let mut bytes = Bytes(data);
     // One of the founders, or one that was born to be added.
     let mut live = Live::new(if bytes.flag() { &[1, 2, 3] } else { &[2, 3] });
+    // What came meanwhile, as a hello showed it.
+    if bytes.flag() {
+        let book = MemberSet { raft_index: RaftIndex(40), ..set(&[1, 4]) };
+        live.core.set_book(Some(book));
+    }
     for _ in 0..64 {
         let Some(verb) = bytes.next() else { break };
         live.act(verb, &mut bytes);

@@ -4,7 +4,8 @@
 #![no_main]
 
 use dledger::commitlog::meta::{Member, MemberSet};
-use dledger::types::Anchor;
+use dledger::types::{Anchor, RaftIndex};
+use dledger::wire::Binding;
 use dledger::wire::hello::{self, Expected, Hello, HelloAnswer, PREFIX};
 use libfuzzer_sys::fuzz_target;
 
@@ -36,21 +37,38 @@ fn ask(bytes: &[u8]) {
     }
 }
 
-/// Whoever is accepted is a member, or becomes one that was expected.
+/// Whoever is accepted is a member, becomes one that was expected, or shows a newer set that names
+/// both.
 fn decide(hello: &Hello) {
     let member = |id, incarnation| Member { id, incarnation, ..Member::default() };
     let members = MemberSet { members: vec![member(1, 1), member(2, 0)], ..MemberSet::default() };
+    let book =
+        MemberSet { raft_index: RaftIndex(9), members: vec![member(4, 4)], ..members.clone() };
     let expected = Expected {
         group: "g",
         me: 3,
         incarnation: 3,
         dialled: None,
         members: &members,
+        book: Some(&book),
         segment_bytes: 1 << 30,
         begin: Anchor::default(),
     };
-    if hello::check(hello, Some(&expected)).is_ok() {
-        let bound = (hello.from, hello.incarnation) == (1, 1);
-        assert!(hello.to == 3 && (bound || hello.from == 2));
+    let Ok(binding) = hello::check(hello, Some(&expected)) else { return };
+    assert_eq!(hello.to, 3);
+    let is = |id, incarnation| (hello.from, hello.incarnation) == (id, incarnation);
+    let shows = |id, incarnation| {
+        let mut shown = hello.members.members.iter();
+        let shown = shown.find(|member| member.id == id);
+        shown.is_some_and(|member| [0, incarnation].contains(&member.incarnation))
+    };
+    match binding {
+        Binding::Bound => assert!(is(1, 1) || is(4, 4)),
+        Binding::ToBind => assert_eq!(hello.from, 2),
+        Binding::Newer => {
+            assert!(![1, 2, 3].contains(&hello.from));
+            assert!(hello.members.raft_index > book.raft_index);
+            assert!(shows(3, 3) && shows(hello.from, hello.incarnation));
+        }
     }
 }

@@ -23,6 +23,8 @@ use crate::wire::{AppendEntry, Campaign, Content, Kind, Message};
 pub struct View<'a> {
     /// Everything the engine has is written in it.
     pub log: &'a CommitLog,
+    /// A newer member set than that of the log, which another member showed: its members are heard.
+    pub book: Option<&'a MemberSet>,
     /// This member.
     pub id: u64,
     /// Its term.
@@ -68,8 +70,11 @@ use Refused::{Close, Drop};
 ///
 /// Who is in no set that this member knows is not heard, as its hello is not: whether it comes with
 /// the incarnation that the group has bound cannot be known here, and a vote for one that lost its
-/// disk could make a second leader of a term (P11). So who was away during a change waits until a
-/// member that it knows leads; if none of those is left, it is removed, and joins anew.
+/// disk could make a second leader of a term (P11). Who was away during changes learns of those who
+/// came meanwhile from the set that one of them shows in its hello: that it is in force there is a
+/// fact, and so they are heard. Who votes is what this member's own log says, as far as it goes: a set
+/// that was shown is never Raft's. Nothing is counted of who is in that set only, and it does not get
+/// this member's vote of a term twice: so no harm comes of its incarnation, which is not bound durably.
 pub fn admit(
     view: &View<'_>,
     from: u64,
@@ -80,7 +85,8 @@ pub fn admit(
     if from == view.id || from == 0 {
         return Err(Close("it claims to come from this member"));
     }
-    if !members::has(known, from) {
+    let is_known = members::has(known, from);
+    if !is_known && !view.book.is_some_and(|book| members::has(book, from)) {
         return Err(Drop("it comes from no member"));
     }
     if largest(message) >= LIMIT {
@@ -100,6 +106,12 @@ pub fn admit(
     let (mut reset, mut first) = (None, None);
     let mut out = RaftMessage { from, to: view.id, term: message.term(), ..Default::default() };
     match message {
+        // It stood once in this term: another incarnation of it may ask again.
+        Message::VoteRequest { campaign: Campaign::Vote | Campaign::Transfer, term, .. }
+            if !is_known && (*term, from) == (view.log.meta().term, view.log.meta().vote) =>
+        {
+            return Err(Drop("it has this member's vote of that term"));
+        }
         Message::VoteRequest { campaign, last, last_term, commit, commit_term, .. } => {
             out.set_msg_type(match campaign {
                 Campaign::PreVote => MessageType::MsgRequestPreVote,
@@ -112,6 +124,10 @@ pub fn admit(
             (out.commit, out.commit_term) = (commit.0, *commit_term);
         }
         Message::VoteReply { pre, reject, commit, commit_term, .. } => {
+            // The engine would count it once the log says that its sender votes.
+            if !is_known {
+                return Err(Drop("a vote that does not count here"));
+            }
             // The engine ends the process if it wins before that.
             if !pre && !reject && !view.persisted {
                 return Err(Drop("a vote that was not asked for yet"));
@@ -230,10 +246,17 @@ fn check_set(view: &View<'_>, set: &MemberSet) -> Result<(), Refused> {
     if !view.log.meta().has_room_for(set) {
         return Err(Close("more members than there is room for"));
     }
-    if !members::is_sound(set) || set.members.iter().any(|m| m.address.is_empty()) {
+    if !can_be(set) {
         return Err(Close("members that cannot be"));
     }
     Ok(())
+}
+
+/// Whether a member set that somebody tells of can be one.
+pub fn can_be(set: &MemberSet) -> bool {
+    members::is_sound(set)
+        && set.members.iter().all(|member| !member.address.is_empty())
+        && set.raft_index.0 < LIMIT
 }
 
 struct Append<'a> {

@@ -59,6 +59,8 @@ pub struct Core {
     members: Option<MemberSet>,
     /// Batches that a peer was to be sent, and that are damaged here.
     damaged: BTreeSet<RaftIndex>,
+    /// A member set that is newer than our own, and that the engine does not know.
+    book: Option<MemberSet>,
 }
 
 /// What the engine wants done.
@@ -141,6 +143,7 @@ impl Core {
             reset,
             members,
             damaged,
+            book: None,
         };
         core.draw_timeout();
         Ok(core)
@@ -154,6 +157,16 @@ impl Core {
     /// The log, to write what an [`Output`] asks for.
     pub fn log_mut(&mut self) -> &mut CommitLog {
         &mut self.node.mut_store().0
+    }
+
+    /// A member set that another member showed. In memory only.
+    pub fn book(&self) -> Option<&MemberSet> {
+        self.book.as_ref()
+    }
+
+    /// The members of this set are heard, too. Who votes is what it was.
+    pub fn set_book(&mut self, book: Option<MemberSet>) {
+        self.book = book;
     }
 
     /// A tick of time has gone.
@@ -276,6 +289,7 @@ impl Core {
         let raft = &self.node.raft;
         let view = View {
             log: &self.node.store().0,
+            book: self.book.as_ref(),
             id: raft.id,
             term: raft.term,
             state: raft.state,

@@ -155,6 +155,15 @@ pub fn apply(
     set
 }
 
+/// Binds those that have no incarnation, and were met, to what another set says.
+pub fn bind(mut set: MemberSet, other: &MemberSet, met: impl Fn(u64) -> bool) -> MemberSet {
+    for member in set.members.iter_mut().filter(|m| m.incarnation == 0 && met(m.id)) {
+        let bound = other.members.iter().find(|other| other.id == member.id);
+        member.incarnation = bound.map_or(0, |bound| bound.incarnation);
+    }
+    set
+}
+
 /// Whether a member votes, in the new or in the old part of a joint state.
 pub fn votes(set: &MemberSet, id: u64) -> bool {
     set.voters.contains(&id) || set.voters_outgoing.contains(&id)

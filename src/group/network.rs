@@ -157,13 +157,17 @@ impl Handler for Reception {
         self.shared.members()
     }
 
-    fn bind(&self, from: u64, incarnation: u64) -> oneshot::Receiver<bool> {
+    fn book(&self) -> Option<Arc<MemberSet>> {
+        self.shared.book()
+    }
+
+    fn bind(&self, hello: &Hello) -> oneshot::Receiver<bool> {
         let (answer, answered) = oneshot::channel();
         let answer = Answer(Box::new(move |bound| {
             // Who asked may be gone.
             let _ = answer.send(bound);
         }));
-        self.shared.post_peer(FromPeer::Bind { id: from, incarnation, answer });
+        self.shared.post_peer(FromPeer::Bind { hello: Box::new(hello.clone()), answer });
         answered
     }
 

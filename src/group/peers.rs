@@ -7,14 +7,14 @@ use bytes::Bytes;
 use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::Slice;
 use crate::types::RaftIndex;
-use crate::wire::Message;
+use crate::wire::{Hello, Message};
 
 /// The way to the peers.
 pub trait Network: Send {
     /// Sends a message, and the raw bytes that follow it. Never waits; may lose it. False if it is
     /// known to be lost.
     fn send(&mut self, to: u64, message: Message, raw: Vec<Slice>) -> bool;
-    /// These are the members now.
+    /// These are the members now, as far as they are known: who is to be dialled.
     fn members(&mut self, members: &MemberSet);
     /// A peer sent what no honest one sends: its connection is closed.
     fn close(&mut self, from: u64, why: &'static str);
@@ -62,13 +62,12 @@ pub enum FromPeer {
         /// Who.
         id: u64,
     },
-    /// A peer came with an incarnation, and none is bound for it.
+    /// A peer came with an incarnation, and none is bound for it; or it is not known, and shows a
+    /// newer member set.
     Bind {
-        /// Who.
-        id: u64,
-        /// With which.
-        incarnation: u64,
-        /// Hears whether this one is bound, durably.
+        /// What it said.
+        hello: Box<Hello>,
+        /// Hears whether this one is bound.
         answer: Answer,
     },
 }

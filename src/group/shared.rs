@@ -171,6 +171,7 @@ pub struct Shared {
     begin: Mutex<Anchor>,
     log_end: Mutex<Anchor>,
     members: Mutex<Arc<MemberSet>>,
+    book: Mutex<Option<Arc<MemberSet>>>,
     /// How far the others are, as the group thread looked last.
     pub progress: Mutex<Vec<Progress>>,
     /// Records that readers found damaged.
@@ -280,6 +281,7 @@ impl Shared {
             begin: Mutex::default(),
             log_end: Mutex::default(),
             members: Mutex::default(),
+            book: Mutex::default(),
             progress: Mutex::default(),
             damaged: Mutex::default(),
             pending: InFlight::default(),
@@ -518,6 +520,16 @@ impl Shared {
     /// Publishes them.
     pub fn set_members(&self, members: MemberSet) {
         *lock(&self.members) = Arc::new(members);
+    }
+
+    /// A newer member set, if another member showed one: it tells whom to speak with.
+    pub fn book(&self) -> Option<Arc<MemberSet>> {
+        lock(&self.book).clone()
+    }
+
+    /// Publishes it.
+    pub fn set_book(&self, book: Option<MemberSet>) {
+        *lock(&self.book) = book.map(Arc::new);
     }
 
     /// Tells waiting readers that the committed mark moved, or that the log stopped.

@@ -17,7 +17,7 @@ use super::limits::{ACCEPTED_MAX, FRAME_BYTES};
 use super::listen::Arrival;
 use super::{Incoming, Inner, greeting, lock};
 use crate::wire::frame::HEADER;
-use crate::wire::{FrameHeader, Hello, Refusal};
+use crate::wire::{Binding, FrameHeader, Hello, Refusal};
 
 /// All of a group.
 pub struct Accepted {
@@ -68,17 +68,20 @@ impl Accepted {
         connections.for_each(|connection| connection.task.abort());
     }
 
-    /// Ends the connections of those whom the group would refuse now.
+    /// Ends the connections of those whom the group would refuse, or would have to bind now.
     pub fn review(&self) {
         let mut members = lock(&self.members);
         for (id, member) in members.iter_mut().flatten() {
             member.connections.retain(|connection| {
                 let judged = self.inner.judge(&connection.hello, None);
                 if let Err(refusal) = judged {
-                    connection.task.abort();
                     self.inner.counters.blame(Who::Member(*id), Fault::Refused(refusal));
                 }
-                judged.is_ok()
+                let stays = judged == Ok(Binding::Bound);
+                if !stays {
+                    connection.task.abort();
+                }
+                stays
             });
         }
         if let Some(members) = members.as_mut() {

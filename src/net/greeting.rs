@@ -15,7 +15,7 @@ where
     stream.write_all(&hello.encode()?).await?;
     stream.flush().await?;
     match HelloAnswer::decode(&read(stream, HelloAnswer::rest).await?)? {
-        HelloAnswer::Hello(hello) => Ok(hello),
+        HelloAnswer::Hello(hello) => Ok(*hello),
         HelloAnswer::Refusal(refusal) => Err(Fault::RefusedBy(refusal)),
     }
 }
@@ -27,7 +27,7 @@ pub async fn hear<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Hello, Fault> 
 
 /// Answers with our hello.
 pub async fn welcome<S: AsyncWrite + Unpin>(stream: &mut S, hello: Hello) -> Result<(), Fault> {
-    answer(stream, &HelloAnswer::Hello(hello)).await
+    answer(stream, &HelloAnswer::Hello(Box::new(hello))).await
 }
 
 /// Answers with a refusal. Nothing may follow.

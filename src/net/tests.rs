@@ -44,6 +44,7 @@ struct Recorder {
 
 struct State {
     members: Arc<MemberSet>,
+    book: Option<Arc<MemberSet>>,
     heard: Vec<Heard>,
     /// Messages are kept with their room, as by a group that is too slow.
     holds: bool,
@@ -68,6 +69,7 @@ impl Recorder {
             },
             state: Mutex::new(State {
                 members: Arc::new(set(members)),
+                book: None,
                 heard: Vec::new(),
                 holds: false,
                 held: Vec::new(),
@@ -127,9 +129,13 @@ impl Handler for Recorder {
         lock(&self.state).members.clone()
     }
 
-    fn bind(&self, from: u64, incarnation: u64) -> oneshot::Receiver<bool> {
+    fn book(&self) -> Option<Arc<MemberSet>> {
+        lock(&self.state).book.clone()
+    }
+
+    fn bind(&self, hello: &Hello) -> oneshot::Receiver<bool> {
         let (answer, answered) = oneshot::channel();
-        self.change(|state| state.bindings.push((from, incarnation, answer)));
+        self.change(|state| state.bindings.push((hello.from, hello.incarnation, answer)));
         answered
     }
 
@@ -309,6 +315,7 @@ fn hello(from: u64, to: u64) -> Hello {
         priority: 0,
         begin: Anchor::default(),
         end: Anchor::default(),
+        members: MemberSet::default(),
     }
 }
 

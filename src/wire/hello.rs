@@ -6,7 +6,7 @@
 //! hello    prefix "DLGH" | member | CRC-32 4
 //! answer   prefix "DLGA" | refusal 2 | member, if the refusal is 0 | CRC-32 4
 //! member   from 8 | to 8 | incarnation 8 | to_incarnation 8 | segment_bytes 8 | priority 4
-//!          | begin: anchor 44 | end: anchor 44 | group: length 2, UTF-8
+//!          | begin: anchor 44 | end: anchor 44 | group: length 2, UTF-8 | member set, as in `meta`
 //! ```
 //!
 //! The CRC covers all before it. Every later version begins with these fields, may have more
@@ -16,7 +16,7 @@
 mod tests;
 
 use super::anchor;
-use crate::commitlog::meta::{In, MemberSet, Out};
+use crate::commitlog::meta::{In, Member, MemberSet, Out, SET_MAX};
 use crate::types::Anchor;
 
 /// Who a member is, what it wants, and how far its log goes.
@@ -42,13 +42,15 @@ pub struct Hello {
     pub begin: Anchor,
     /// Where its log ends: a leader that knew a higher match probes again.
     pub end: Anchor,
+    /// The members that the sender knows: a set that is in force.
+    pub members: MemberSet,
 }
 
 /// What the acceptor of a connection says to a hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HelloAnswer {
     /// Its own hello: frames may follow.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// No; it closes the connection.
     Refusal(Refusal),
 }
@@ -124,19 +126,24 @@ pub struct Expected<'a> {
     pub dialled: Option<u64>,
     /// The members that we know.
     pub members: &'a MemberSet,
+    /// A newer set that another member showed: the address book.
+    pub book: Option<&'a MemberSet>,
     /// Length of our segments.
     pub segment_bytes: u64,
     /// Where our log begins.
     pub begin: Anchor,
 }
 
-/// How the sender's incarnation stands to the member set.
+/// How the sender's incarnation stands to the members that we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
     /// It is the one that is bound.
     Bound,
     /// None is bound yet. A voter writes this one to `meta`, durably, before it answers.
     ToBind,
+    /// It is in no set that we know, but in the one that it shows, which is newer. The group thread
+    /// makes that set its address book before it answers.
+    Newer,
 }
 
 impl Hello {
@@ -176,6 +183,7 @@ impl Hello {
         out.anchor(&self.begin);
         out.anchor(&self.end);
         out.text(&self.group);
+        out.members(&self.members);
     }
 
     fn take(version: u16, bytes: &mut In<'_>) -> Option<Hello> {
@@ -190,6 +198,11 @@ impl Hello {
             begin: anchor(bytes)?,
             end: anchor(bytes)?,
             group: bytes.text()?,
+            members: {
+                let before = bytes.0.len();
+                let members = bytes.members()?;
+                (before - bytes.0.len() <= SET_MAX).then_some(members)?
+            },
         };
         let (begin, end) = (&hello.begin, &hello.end);
         let ordered = begin.mark() <= end.mark()
@@ -228,7 +241,7 @@ impl HelloAnswer {
         let (version, bytes) = opened(MAGIC_ANSWER, bytes)?;
         let mut bytes = In(bytes);
         let answer = match bytes.u16().ok_or(HelloError::Malformed)? {
-            0 => Hello::take(version, &mut bytes).map(HelloAnswer::Hello),
+            0 => Hello::take(version, &mut bytes).map(|hello| HelloAnswer::Hello(Box::new(hello))),
             number => {
                 let known = Refusal::from_number(number);
                 Some(HelloAnswer::Refusal(known.ok_or(HelloError::UnknownRefusal(number))?))
@@ -249,7 +262,9 @@ impl Refusal {
 /// Whether to speak with who sent `hello`: the first reason against it, in the order below.
 /// `expected` is what the group that it names expects here; `None`: there is no such group.
 ///
-/// Nobody vouches for what a hello says unless the connection does.
+/// Nobody vouches for what a hello says unless the connection does. The set that it shows is
+/// believed as far as that goes: an honest member's set is in force, so that a newer one tells who
+/// came meanwhile. A member that lost its disk has none, until somebody lets it in.
 pub fn check(hello: &Hello, expected: Option<&Expected<'_>>) -> Result<Binding, Refusal> {
     if hello.version != VERSION {
         return Err(Refusal::Version);
@@ -260,8 +275,13 @@ pub fn check(hello: &Hello, expected: Option<&Expected<'_>>) -> Result<Binding, 
     if hello.to != expected.me || other || hello.from == expected.me {
         return Err(Refusal::NotMe);
     }
-    let mut members = expected.members.members.iter();
-    let sender = members.find(|m| m.id == hello.from).ok_or(Refusal::UnknownMember)?;
+    let shown = &hello.members;
+    let (sender, us) = match find(expected.members, hello.from) {
+        None if expected.is_newer(shown) => (find(shown, hello.from), find(shown, expected.me)),
+        None => (expected.known(hello.from), None),
+        known => (known, None),
+    };
+    let sender = sender.ok_or(Refusal::UnknownMember)?;
     if hello.segment_bytes != expected.segment_bytes {
         return Err(Refusal::SegmentSize);
     }
@@ -273,10 +293,44 @@ pub fn check(hello: &Hello, expected: Option<&Expected<'_>>) -> Result<Binding, 
     if sender.incarnation != 0 && sender.incarnation != hello.incarnation {
         return Err(Refusal::OldIncarnation);
     }
-    if hello.to_incarnation != 0 && hello.to_incarnation != expected.incarnation {
+    let takes_us_for = [hello.to_incarnation, us.map_or(0, |us| us.incarnation)];
+    if takes_us_for.iter().any(|taken| ![0, expected.incarnation].contains(taken)) {
         return Err(Refusal::NotThisIncarnation);
     }
-    Ok(if sender.incarnation == 0 { Binding::ToBind } else { Binding::Bound })
+    Ok(match sender.incarnation {
+        _ if us.is_some() => Binding::Newer,
+        0 => Binding::ToBind,
+        _ => Binding::Bound,
+    })
+}
+
+impl<'a> Expected<'a> {
+    /// Who is let in under an id: as our own set says, or else the book.
+    pub fn known(&self, id: u64) -> Option<&'a Member> {
+        known(self.members, self.book, id)
+    }
+
+    /// Whether a set that somebody shows is of our group, and newer than all that we know. There is
+    /// none that is newer than that of a sole voter, which every change needs.
+    fn is_newer(&self, shown: &MemberSet) -> bool {
+        let own = self.members;
+        let newest = self.book.map_or(own.raft_index, |book| book.raft_index.max(own.raft_index));
+        let alone = own.voters == [self.me] && own.voters_outgoing.is_empty();
+        shown.raft_index > newest && !alone && find(shown, self.me).is_some()
+    }
+}
+
+/// Who is let in under an id: as the members that we know say, or else the book.
+pub fn known<'a>(
+    members: &'a MemberSet,
+    book: Option<&'a MemberSet>,
+    id: u64,
+) -> Option<&'a Member> {
+    find(members, id).or_else(|| find(book?, id))
+}
+
+fn find(set: &MemberSet, id: u64) -> Option<&Member> {
+    set.members.iter().find(|member| member.id == id)
 }
 
 /// A prefix whose length is not known yet.
@@ -341,7 +395,7 @@ pub const VERSION: u16 = 1;
 /// Length of the prefix, which says how many bytes follow.
 pub const PREFIX: usize = 8;
 /// Most bytes of a hello or an answer, of any version.
-pub const HELLO_MAX: usize = 1024;
+pub const HELLO_MAX: usize = 8 << 10;
 /// Most bytes of a group's name: what the option `group` takes.
 pub const GROUP_MAX: usize = 255;
 

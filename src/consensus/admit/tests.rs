@@ -324,6 +324,7 @@ fn a_vote_before_its_request_is_dropped() {
     let mut peer = real(StateRole::Follower);
     let view = |persisted| View {
         log: peer.core.log(),
+        book: None,
         id: 1,
         term: 3,
         state: StateRole::Candidate,
@@ -339,6 +340,43 @@ fn a_vote_before_its_request_is_dropped() {
     let early = Err(Drop("a vote that was not asked for yet"));
     assert_eq!(admit(&view(false), 2, &vote, &[]).map(|_| ()), early);
     peer.core.tick();
+}
+
+/// P11, P12. Members of the book are heard, and get votes; theirs do not count, nor does the book.
+#[test]
+fn members_of_the_book_are_heard_and_do_not_vote() {
+    let mut peer = real(StateRole::Follower);
+    peer.core.campaign().unwrap();
+    peer.settle(&[], &[]);
+    let term = peer.core.term() + 1;
+    let vote =
+        Message::VoteReply { term, pre: true, reject: false, commit: RaftIndex(0), commit_term: 0 };
+    assert_eq!(peer.core.step(4, &vote, &[]), Err(Drop("it comes from no member")));
+    let book = MemberSet { raft_index: RaftIndex(9), ..set(&[1, 4]) };
+    peer.core.set_book(Some(book));
+    assert_eq!(peer.core.step(4, &vote, &[]), Err(Drop("a vote that does not count here")));
+    assert_eq!(peer.core.step(5, &vote, &[]), Err(Drop("it comes from no member")));
+    peer.settle(&[], &[]);
+    assert_eq!((peer.core.state(), peer.core.term()), (StateRole::PreCandidate, term - 1));
+    let request = Message::VoteRequest {
+        term: term + 1,
+        campaign: Campaign::Transfer,
+        last: RaftIndex(99),
+        last_term: term,
+        commit: RaftIndex(0),
+        commit_term: 0,
+    };
+    assert_eq!(peer.core.step(4, &request, &[]), Ok(()));
+    peer.settle(&[], &[]);
+    assert_eq!((peer.core.term(), peer.core.log().meta().vote), (term + 1, 4));
+    // Another incarnation of it would lead the same term.
+    let twice = Err(Drop("it has this member's vote of that term"));
+    assert_eq!(peer.core.step(4, &request, &[]), twice);
+    let heartbeat = Message::Heartbeat { term: term + 1, commit: RaftIndex(0), context: 0 };
+    assert_eq!(peer.core.step(4, &heartbeat, &[]), Ok(()));
+    assert_eq!(peer.core.leader(), 4);
+    peer.core.set_book(None);
+    assert_eq!(peer.core.step(4, &heartbeat, &[]), Err(Drop("it comes from no member")));
 }
 
 /// What no engine panics at, and what would harm the log or the group all the same.

@@ -205,3 +205,18 @@ fn what_is_bound_stays() {
     assert!(is_move(&agreed));
     assert_eq!(joint(&set, &[change(Op::Remove, 1), change(Op::Voter, 5)]).voters, [2, 3, 5]);
 }
+
+/// P11. Who was met as one of another set stays the one that it was; what is bound already, and who
+/// was not met, is left as it is.
+#[test]
+fn who_was_met_is_bound() {
+    let set = |incarnations: [u64; 4]| MemberSet {
+        members: (1..)
+            .zip(incarnations)
+            .map(|(id, incarnation)| Member { incarnation, ..member(id) })
+            .collect(),
+        ..MemberSet::default()
+    };
+    let bound = bind(set([0, 7, 0, 0]), &set([11, 22, 33, 0]), |id| id != 3);
+    assert_eq!(bound, set([11, 7, 0, 0]));
+}

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::Slice;
-use crate::consensus::admit::Refused;
+use crate::consensus::admit::{Refused, can_be};
 use crate::consensus::core::{Output, Sends};
 use crate::consensus::members;
 use crate::consensus::send::Outgoing;
@@ -22,7 +22,7 @@ use crate::group::peers::FromPeer;
 use crate::group::shared::Progress;
 use crate::group::waiters::lock;
 use crate::types::{Index, RaftIndex};
-use crate::wire::Message;
+use crate::wire::{Binding, Expected, Hello, Message, hello};
 
 impl Driver {
     /// Whether there is anybody else in the group.
@@ -57,8 +57,8 @@ impl Driver {
                 }
                 FromPeer::Unknown { id } => self.hear_unknown(id),
                 FromPeer::Lost { id } => self.core.lost(id),
-                FromPeer::Bind { id, incarnation, answer } => {
-                    let bound = self.bind(id, incarnation)?;
+                FromPeer::Bind { hello, answer } => {
+                    let bound = self.bind(&hello)?;
                     (answer.0)(bound);
                 }
             }
@@ -132,27 +132,87 @@ impl Driver {
         }
     }
 
-    /// Whether a majority of the voters know nothing of this member: it was away when it was removed.
+    /// Whether a majority of the voters, as the newest set that is known has them, know nothing of
+    /// this member: it was away when it was removed.
     fn is_removed(&self) -> bool {
-        let voters = &self.core.log().meta().members.voters;
+        let voters = &self.core.book().unwrap_or(&self.core.log().meta().members).voters;
         let unknown = voters.iter().filter(|id| self.unknown_to.contains(id)).count();
         unknown > voters.len() / 2
     }
 
-    /// Binds an incarnation to a member that has none. Whether it is the one that is bound now.
-    fn bind(&mut self, id: u64, incarnation: u64) -> Result<bool> {
-        let mut members = self.core.log().meta().members.clone();
-        let Some(member) = members.members.iter_mut().find(|member| member.id == id) else {
-            return Ok(false);
+    /// Lets in who sent a hello, if it is still to be: binds its incarnation, or makes the set that
+    /// it shows the book. Whether it is the one that is bound now.
+    fn bind(&mut self, hello: &Hello) -> Result<bool> {
+        let meta = self.core.log().meta();
+        let expected = Expected {
+            group: &meta.group,
+            me: meta.node,
+            incarnation: meta.incarnation,
+            dialled: None,
+            members: &meta.members,
+            book: self.core.book(),
+            segment_bytes: meta.segment_bytes,
+            begin: self.core.log().begin(),
         };
-        if member.incarnation == 0 {
-            member.incarnation = incarnation;
-            info!("member {id} is bound to incarnation {incarnation:#x}");
-            self.core.log_mut().set_members(members.clone())?;
-            self.shared.set_members(members);
-            return Ok(true);
+        let binding = hello::check(hello, Some(&expected));
+        let (id, incarnation) = (hello.from, hello.incarnation);
+        // A set with this incarnation in it, if the member is there with none.
+        let bound = |set: &MemberSet| {
+            let mut set = set.clone();
+            let member = set.members.iter_mut().find(|member| member.id == id);
+            member.map(|member| member.incarnation = incarnation).map(|()| set)
+        };
+        match binding {
+            Ok(Binding::Bound) => {}
+            Ok(Binding::ToBind) => {
+                info!("member {id} is bound to incarnation {incarnation:#x}");
+                if let Some(members) = bound(&meta.members) {
+                    self.core.log_mut().set_members(members.clone())?;
+                    self.shared.set_members(members);
+                } else {
+                    // Its votes do not count here: that it is not durable does no harm.
+                    let book = self.core.book().and_then(bound);
+                    self.publish_book(book);
+                }
+            }
+            Ok(Binding::Newer) if can_be(&hello.members) => {
+                info!(
+                    "member {id} tells of members from Raft entry {} on",
+                    hello.members.raft_index
+                );
+                self.take_book(bound(&hello.members));
+            }
+            Ok(Binding::Newer) | Err(_) => return Ok(false),
         }
-        Ok(member.incarnation == incarnation)
+        Ok(true)
+    }
+
+    /// A newer member set that another member showed: its members are dialled and heard, and it is
+    /// the one that tells whether this member is removed. In memory, until our own set comes to it.
+    fn take_book(&mut self, book: Option<MemberSet>) {
+        let was = self.is_removed();
+        self.unknown_to.clear();
+        self.publish_book(book);
+        self.network.members(&self.addresses());
+        if was {
+            self.shared.set_members(self.core.log().meta().members.clone());
+            self.tell(events::MEMBERS);
+        }
+    }
+
+    fn publish_book(&mut self, book: Option<MemberSet>) {
+        self.shared.set_book(book.clone());
+        self.core.set_book(book);
+    }
+
+    /// All that are to be dialled. The book knows the later addresses.
+    fn addresses(&self) -> MemberSet {
+        let mut members = self.core.log().meta().members.clone();
+        for member in self.core.book().into_iter().flat_map(|book| &book.members) {
+            members.members.retain(|other| other.id != member.id);
+            members.members.push(member.clone());
+        }
+        members
     }
 
     /// Unsynced bytes are bounded on a follower as they are on a leader.
@@ -277,6 +337,7 @@ impl Driver {
         for (raft_index, content) in &output.changes {
             let before = self.matches();
             let members = self.core.change(*raft_index, content)?;
+            let members = self.with_met(members);
             self.take_leave(&before, &members);
             self.note_agreed(content, &members);
             info!("members from Raft entry {raft_index} on: {:?}", members.voters);
@@ -320,20 +381,32 @@ impl Driver {
     /// Others are the members now.
     fn set_members(&mut self, members: MemberSet) {
         self.unknown_to.clear();
-        self.shared.set_members(members.clone());
-        self.network.members(&members);
+        let at = members.raft_index;
+        self.shared.set_members(members);
+        if self.core.book().is_some_and(|book| book.raft_index <= at) {
+            self.publish_book(None);
+        }
+        self.network.members(&self.addresses());
         self.tell(events::MEMBERS);
     }
 
     /// What is bound here stays bound where the leader knows of nothing, and this member is itself.
     fn with_bindings(&self, members: &MemberSet) -> MemberSet {
-        let (mut members, meta) = (members.clone(), self.core.log().meta());
+        let (mut members, meta) = (self.with_met(members.clone()), self.core.log().meta());
         for member in members.members.iter_mut().filter(|member| member.incarnation == 0) {
             let bound = meta.members.members.iter().find(|m| m.id == member.id);
             let own = if member.id == meta.node { meta.incarnation } else { 0 };
             member.incarnation = bound.map_or(own, |m| m.incarnation);
         }
         members
+    }
+
+    /// Who was met as one of the book stays the one that it was, from now on durably.
+    fn with_met(&self, members: MemberSet) -> MemberSet {
+        match self.core.book() {
+            Some(book) => members::bind(members, book, |id| self.heard.contains_key(&id)),
+            None => members,
+        }
     }
 
     /// Sends what may leave at once, and keeps the rest until all that was written is durable.

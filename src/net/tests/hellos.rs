@@ -94,6 +94,46 @@ fn a_new_binding_ends_old_connections() {
     assert!(!one.net().is_connected(2));
 }
 
+/// P11, P12. A member that is not known shows a newer set, and is let in when that is the book. When
+/// our own set has come to it without an incarnation of that member, the member is bound as any is:
+/// the connections of before end.
+#[test]
+fn who_shows_a_newer_set_is_let_in() {
+    let newer = |own: u64| {
+        let fourth = Member { id: 4, incarnation: own, address: String::new() };
+        let set = super::set(&[members(), vec![fourth]].concat());
+        MemberSet { raft_index: RaftIndex(7), ..set }
+    };
+    let mut one = Node::member(1);
+    let four = Node::start(Recorder::new("g", 4, &newer(incarnation(4)).members), config());
+    four.handler.change(|state| state.members = Arc::new(newer(incarnation(4))));
+    let shows = Hello { members: newer(incarnation(4)), ..hello(4, 1) };
+    let mut stranger = Stranger::dials(&one);
+    stranger.sends(&shows.encode().unwrap());
+    let (from, asked, answer) = one.handler.wait("a binding", |state| state.bindings.pop());
+    assert_eq!((from, asked), (4, incarnation(4)));
+    one.handler.change(|state| state.book = Some(Arc::new(newer(incarnation(4)))));
+    one.net().set_peers(&[four.peer()]);
+    answer.send(true).unwrap();
+    assert!(matches!(stranger.answer(), HelloAnswer::Hello(_)));
+    one.handler.wait_for(&Heard::Connected(4));
+    one.handler.wait_for(&Heard::Reached(4));
+    one.says(&four, 1);
+
+    one.handler.change(|state| (state.members, state.book) = (Arc::new(newer(0)), None));
+    one.net().set_peers(&[four.peer()]);
+    stranger.sees_the_end();
+    one.handler.next(&Heard::Lost(4));
+    let answer = one.handler.wait("another binding", |state| state.bindings.pop());
+    assert_eq!((answer.0, answer.1), (4, incarnation(4)));
+
+    let older = Hello { members: MemberSet { raft_index: RaftIndex(0), ..newer(0) }, ..shows };
+    one.handler.change(|state| state.members = Arc::new(super::set(&members())));
+    let mut stranger = Stranger::dials(&one);
+    stranger.sends(&older.encode().unwrap());
+    assert_eq!(stranger.answer(), HelloAnswer::Refusal(Refusal::UnknownMember));
+}
+
 /// A member that was away when it was removed hears of it from those that it dials.
 #[test]
 fn who_was_removed_hears_of_it() {
@@ -114,7 +154,7 @@ fn who_hangs_up_is_not_dialled_in_a_hurry() {
     let rude = StdListener::bind("127.0.0.1:0").unwrap();
     one.net().set_peers(&[(2, rude.local_addr().unwrap().to_string())]);
     let end = Anchor { raft_index: RaftIndex(2), ..Anchor::default() };
-    let answer = HelloAnswer::Hello(Hello { end, ..hello(2, 1) }).encode().unwrap();
+    let answer = HelloAnswer::Hello(Box::new(Hello { end, ..hello(2, 1) })).encode().unwrap();
     let since = std::time::Instant::now();
     for _ in 0..8 {
         let mut stranger = Stranger(rude.accept().unwrap().0);
@@ -161,7 +201,7 @@ fn an_acceptor_may_be_bad() {
         assert_eq!((hello.from, hello.to, hello.end.raft_index), (1, 2, RaftIndex(1)));
         stranger
     };
-    let answer = |hello| HelloAnswer::Hello(hello).encode().unwrap();
+    let answer = |hello| HelloAnswer::Hello(Box::new(hello)).encode().unwrap();
 
     accept().sees_the_end();
     until("the count of who is slow", || one.count(Fault::Slow) == 1);

@@ -4,15 +4,16 @@ use super::*;
 use crate::commitlog::meta::Member;
 use crate::options::Options;
 use crate::types::{Index, RaftIndex};
-use crate::wire::message::tests::{anchors, unhex};
+use crate::wire::message::tests::{anchors, member_sets, unhex};
 
 fn names() -> impl Strategy<Value = String> {
     prop_oneof!["[^\\p{Cc}]{1,60}", "[a-z]{255}"]
 }
 
 fn hellos() -> impl Strategy<Value = Hello> {
-    (names(), any::<([u64; 4], u32)>(), 1u64.., anchors(), anchors()).prop_map(
-        |(group, ([from, to, to_incarnation, segment_bytes], priority), incarnation, a, b)| {
+    let numbers = any::<([u64; 4], u32)>();
+    (names(), numbers, 1u64.., anchors(), anchors(), member_sets()).prop_map(
+        |(group, ([from, to, to_incarnation, segment_bytes], priority), incarnation, a, b, set)| {
             let (mut begin, mut end) = (a, b);
             (begin.index, end.index) = (a.index.min(b.index), a.index.max(b.index));
             (begin.pos, end.pos) = (a.pos.min(b.pos), a.pos.max(b.pos));
@@ -31,6 +32,7 @@ fn hellos() -> impl Strategy<Value = Hello> {
                 priority,
                 begin,
                 end,
+                members: set,
             }
         },
     )
@@ -38,7 +40,10 @@ fn hellos() -> impl Strategy<Value = Hello> {
 
 fn answers() -> impl Strategy<Value = HelloAnswer> {
     let refusals = prop::sample::select(&REFUSALS[..]);
-    prop_oneof![hellos().prop_map(HelloAnswer::Hello), refusals.prop_map(HelloAnswer::Refusal)]
+    prop_oneof![
+        hellos().prop_map(|hello| HelloAnswer::Hello(Box::new(hello))),
+        refusals.prop_map(HelloAnswer::Refusal)
+    ]
 }
 
 fn hello() -> Hello {
@@ -69,6 +74,22 @@ fn hello() -> Hello {
         priority: 7,
         begin,
         end,
+        members: shown(89, &[(1, 0x11), (2, 0)]),
+    }
+}
+
+/// A set in force from that Raft entry on, of voters with these incarnations.
+fn shown(raft_index: u64, members: &[(u64, u64)]) -> MemberSet {
+    let member = |(id, incarnation): &(u64, u64)| Member {
+        id: *id,
+        incarnation: *incarnation,
+        address: format!("h:{id}"),
+    };
+    MemberSet {
+        raft_index: RaftIndex(raft_index),
+        members: members.iter().map(member).collect(),
+        voters: members.iter().map(|(id, _)| *id).collect(),
+        ..MemberSet::default()
     }
 }
 
@@ -78,7 +99,10 @@ const MEMBER: &str = "0000000000000001 0000000000000002 0000000000000011 0000000
      0000000000000058 \
      00000000000003ed 0000000040000200 000000000000005d 0000000000000007 cafef00d \
      000000000000005d \
-     0005 6772c3bc6e";
+     0005 6772c3bc6e \
+     0000000000000059 0002 0000000000000001 0000000000000011 0003 683a31 \
+     0000000000000002 0000000000000000 0003 683a32 \
+     0002 0000000000000001 0000000000000002 0000 0000 0000 00";
 
 /// Hex with the CRC that it should have.
 fn with_crc(hex: &str) -> Vec<u8> {
@@ -161,10 +185,10 @@ proptest! {
 /// The bytes of a hello and of both answers, which other members send and expect.
 #[test]
 fn golden_bytes() {
-    let bytes = unhex(&format!("444c4748 0001 008f {MEMBER} 28c7188c"));
+    let bytes = unhex(&format!("444c4748 0001 00dc {MEMBER} ed2a3ce4"));
     assert_eq!(hello().encode().unwrap(), bytes);
-    let bytes = unhex(&format!("444c4741 0001 0091 0000 {MEMBER} 0a31c8ef"));
-    assert_eq!(HelloAnswer::Hello(hello()).encode().unwrap(), bytes);
+    let bytes = unhex(&format!("444c4741 0001 00de 0000 {MEMBER} 49647385"));
+    assert_eq!(HelloAnswer::Hello(Box::new(hello())).encode().unwrap(), bytes);
     let bytes = unhex("444c4741 0001 0006 0005 c4de2b0b");
     assert_eq!(HelloAnswer::Refusal(Refusal::SegmentSize).encode().unwrap(), bytes);
 }
@@ -174,8 +198,8 @@ fn golden_bytes() {
 fn hostile_prefixes() {
     let ask = |hex: &str| Hello::rest(unhex(hex).first_chunk().unwrap());
     assert_eq!(ask("444c4748 0001 0004"), Ok(4));
-    assert_eq!(ask("444c4748 0001 03f8"), Ok(HELLO_MAX - PREFIX));
-    assert_eq!(ask("444c4748 0001 03f9"), Err(HelloError::Length(HELLO_MAX + 1)));
+    assert_eq!(ask("444c4748 0001 1ff8"), Ok(HELLO_MAX - PREFIX));
+    assert_eq!(ask("444c4748 0001 1ff9"), Err(HelloError::Length(HELLO_MAX + 1)));
     assert_eq!(ask("444c4748 0001 ffff"), Err(HelloError::Length(65_543)));
     assert_eq!(ask("444c4748 0001 0003"), Err(HelloError::Length(11)));
     assert_eq!(ask("444c4748 0001 0000"), Err(HelloError::Length(8)));
@@ -195,7 +219,11 @@ fn hostile_fields() {
         let bytes = sealed(out).unwrap();
         assert_eq!(Hello::decode(&bytes), Err(HelloError::Malformed), "{what}");
         assert_eq!(wrong.encode(), Err(HelloError::Malformed), "{what}");
-        assert_eq!(HelloAnswer::Hello(wrong).encode(), Err(HelloError::Malformed), "{what}");
+        assert_eq!(
+            HelloAnswer::Hello(Box::new(wrong)).encode(),
+            Err(HelloError::Malformed),
+            "{what}"
+        );
     };
     refused("no incarnation", &|h| h.incarnation = 0);
     refused("no name", &|h| h.group.clear());
@@ -206,12 +234,12 @@ fn hostile_fields() {
     refused("an index that falls", &|h| h.end.index.0 = 999);
     refused("a position that falls", &|h| h.end.pos = h.begin.pos - 1);
     refused("a Raft index that falls", &|h| (h.end.raft_index.0, h.end.batch.0) = (89, 89));
-    let long = Hello { group: "x".repeat(1000), ..hello() };
+    let long = Hello { group: "x".repeat(HELLO_MAX), ..hello() };
     assert!(matches!(long.encode(), Err(HelloError::Length(_))));
     let member = MEMBER.replace("c3bc", "c328");
-    let bytes = with_crc(&format!("444c4748 0001 008f {member}"));
+    let bytes = with_crc(&format!("444c4748 0001 00dc {member}"));
     assert_eq!(Hello::decode(&bytes), Err(HelloError::Malformed), "not UTF-8");
-    let bytes = with_crc(&format!("444c4748 0001 0090 {MEMBER} 00"));
+    let bytes = with_crc(&format!("444c4748 0001 00dd {MEMBER} 00"));
     assert_eq!(Hello::decode(&bytes), Err(HelloError::Malformed), "a byte too many");
 }
 
@@ -229,7 +257,7 @@ fn names_are_those_of_the_option() {
 /// with a reason; this version may have none.
 #[test]
 fn later_versions_are_understood_and_refused() {
-    let bytes = with_crc(&format!("444c4748 0002 0092 {MEMBER} 010203"));
+    let bytes = with_crc(&format!("444c4748 0002 00df {MEMBER} 010203"));
     let later = Hello::decode(&bytes).unwrap();
     assert_eq!(later, Hello { version: 2, ..hello() });
     assert_eq!(check(&later, None), Err(Refusal::Version));
@@ -254,6 +282,7 @@ fn check_in_order() {
         incarnation: 0x22,
         dialled: None,
         members: &set,
+        book: None,
         segment_bytes: 1 << 30,
         begin: Anchor { pos: 1 << 30, ..Anchor::default() },
     };
@@ -298,6 +327,81 @@ fn check_in_order() {
     // Who has purged its head may begin anywhere.
     (wrong.begin.index, wrong.begin.raft_index, wrong.begin.pos) = (Index(1), RaftIndex(1), 0);
     assert_eq!(ask(&wrong), Ok(Binding::Bound));
+}
+
+/// The longest hello of this version is one: the longest name, and the longest set that fits in
+/// `meta`. A longer set is none.
+#[test]
+fn the_longest_hello_fits() {
+    let with = |len: usize| {
+        let mut members = shown(89, &[(1, 0x11)]);
+        members.members[0].address = "x".repeat(len);
+        Hello { group: "x".repeat(GROUP_MAX), members, ..hello() }
+    };
+    let mut empty = Out(Vec::new());
+    empty.members(&with(0).members);
+    let longest = SET_MAX - empty.0.len();
+    assert!(with(longest).encode().is_ok());
+    assert_eq!(with(longest + 1).encode(), Err(HelloError::Malformed));
+}
+
+/// P11, P12. Who is in no set that a member knows is let in by the set that it shows: only if that
+/// is newer than all that the member knows, and has both of them with the incarnations that they have.
+#[test]
+fn who_is_not_known_shows_a_newer_set() {
+    use Binding::{Bound, Newer, ToBind};
+    use Refusal::{NotThisIncarnation, OldIncarnation, UnknownMember};
+    let set = shown(20, &[(1, 0x11), (2, 0x22), (3, 0x33)]);
+    let book = shown(30, &[(2, 0x22), (4, 0x44), (5, 0)]);
+    let expected = Expected {
+        group: "grün",
+        me: 2,
+        incarnation: 0x22,
+        dialled: None,
+        members: &set,
+        book: None,
+        segment_bytes: 1 << 30,
+        begin: Anchor::default(),
+    };
+    let with_book = Expected { book: Some(&book), ..expected };
+    let ask = |expected: &Expected<'_>, from: (u64, u64), at, members: &[(u64, u64)]| {
+        let (from, incarnation) = from;
+        let members = shown(at, members);
+        check(&Hello { from, incarnation, to_incarnation: 0, members, ..hello() }, Some(expected))
+    };
+    let both = [(2, 0x22), (4, 0x44)];
+    let unbound = [(2, 0), (4, 0)];
+    let row = |what, expected: &_, from, at, members: &[_], answer| {
+        assert_eq!(ask(expected, from, at, members), answer, "{what}");
+    };
+    row("newer", &expected, (4, 0x44), 21, &both, Ok(Newer));
+    row("nobody bound", &expected, (4, 0x44), 21, &unbound, Ok(Newer));
+    row("equal", &expected, (4, 0x44), 20, &both, Err(UnknownMember));
+    row("older", &expected, (4, 0x44), 19, &both, Err(UnknownMember));
+    row("another that shows it", &expected, (4, 0x45), 21, &both, Err(OldIncarnation));
+    row("without us", &expected, (4, 0x44), 21, &both[1..], Err(UnknownMember));
+    row("without it", &expected, (4, 0x44), 21, &both[..1], Err(UnknownMember));
+    row("another of us", &expected, (4, 0x44), 21, &[(2, 7), (4, 0)], Err(NotThisIncarnation));
+    row("known, another one", &expected, (3, 0x34), 21, &[(2, 0), (3, 0)], Err(OldIncarnation));
+    row("known", &expected, (3, 0x33), 21, &[(2, 0), (3, 0)], Ok(Bound));
+    row("in the book", &with_book, (4, 0x44), 30, &both, Ok(Bound));
+    row("in the book, older", &with_book, (4, 0x44), 0, &[], Ok(Bound));
+    row("in the book, not bound", &with_book, (5, 0x55), 30, &[], Ok(ToBind));
+    row("in the book, another one", &with_book, (4, 0x45), 30, &unbound, Err(OldIncarnation));
+    row("newer than the book", &with_book, (6, 6), 31, &[(2, 0), (6, 6)], Ok(Newer));
+    row("added anew since the book", &with_book, (4, 0x45), 31, &unbound, Ok(Newer));
+    row("equal to the book", &with_book, (6, 6), 30, &[(2, 0), (6, 6)], Err(UnknownMember));
+    row("older than the book", &with_book, (6, 6), 29, &[(2, 0), (6, 6)], Err(UnknownMember));
+    row("known here, and none of the book", &with_book, (1, 0x11), 0, &[], Ok(Bound));
+    row("known here, another one", &with_book, (1, 0x12), 31, &[(1, 0)], Err(OldIncarnation));
+    // Who votes alone was asked for every change of its group.
+    let alone = shown(20, &[(2, 0x22)]);
+    let alone = Expected { members: &alone, ..expected };
+    assert_eq!(ask(&alone, (4, 0x44), 21, &both), Err(UnknownMember));
+    // A set is older than our own also where a book of before is left.
+    let later = MemberSet { raft_index: RaftIndex(40), ..set.clone() };
+    let later = Expected { members: &later, ..with_book };
+    assert_eq!(ask(&later, (6, 6), 35, &[(2, 0), (6, 6)]), Err(UnknownMember));
 }
 
 /// Each number stands for one refusal, and each has a text of its own for the log.

@@ -16,7 +16,7 @@ pub(in crate::wire) fn anchors() -> impl Strategy<Value = Anchor> {
     })
 }
 
-fn member_sets() -> impl Strategy<Value = MemberSet> {
+pub(in crate::wire) fn member_sets() -> impl Strategy<Value = MemberSet> {
     let members = prop::collection::vec(any::<(u64, u64, String)>(), 0..8);
     let ids = || prop::collection::vec(any::<u64>(), 0..8);
     (any::<u64>(), members, [ids(), ids(), ids(), ids()], any::<bool>()).prop_map(

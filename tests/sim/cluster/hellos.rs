@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dledger::commitlog::meta::{Meta, MetaStore};
 use dledger::disk::memory::MemoryDisk;
 use dledger::group::peers::{Answer, FromPeer};
-use dledger::wire::hello::{VERSION, check};
+use dledger::wire::hello::{VERSION, check, known};
 use dledger::wire::{Binding, Expected, Hello};
 
 use super::Cluster;
@@ -38,10 +38,10 @@ impl Cluster {
     /// ends, as it does when the members change.
     pub(super) fn stands(&mut self, from: u64, to: u64) -> bool {
         let sender = self.open(from).map(|open| open.driver.log().meta().incarnation);
-        let known = self.open(to).map(|open| open.shared.members());
+        let sets = self.open(to).map(|open| (open.shared.members(), open.shared.book()));
         let stands = self.links.contains(&(from, to))
-            && known.is_some_and(|set| {
-                let bound = set.members.iter().find(|member| member.id == from);
+            && sets.is_some_and(|(set, book)| {
+                let bound = known(&set, book.as_deref(), from);
                 bound.is_some_and(|member| Some(member.incarnation) == sender)
             });
         if !stands {
@@ -69,7 +69,8 @@ impl Cluster {
         let priority = self.membership.priority(from);
         let open = self.open(from).filter(|open| open.shared.failure().is_none())?;
         let (meta, members) = (open.driver.log().meta(), open.shared.members());
-        let bound = members.members.iter().find(|member| member.id == to);
+        let book = open.shared.book();
+        let bound = known(&members, book.as_deref(), to);
         let hello = Hello {
             version: VERSION,
             group: meta.group.clone(),
@@ -81,6 +82,7 @@ impl Cluster {
             priority,
             begin: open.shared.begin(),
             end: open.shared.log_end(),
+            members: (*members).clone(),
         };
         Some(Hello::decode(&hello.encode().expect("a hello")).expect("the same hello"))
     }
@@ -88,18 +90,20 @@ impl Cluster {
     fn takes(&mut self, me: u64, hello: &Hello, dialled: Option<u64>) -> bool {
         let Some(open) = self.open(me) else { return false };
         let (meta, members) = (open.driver.log().meta(), open.shared.members());
+        let book = open.shared.book();
         let expected = Expected {
             group: &meta.group,
             me,
             incarnation: meta.incarnation,
             dialled,
             members: &members,
+            book: book.as_deref(),
             segment_bytes: meta.segment_bytes,
             begin: open.shared.begin(),
         };
         match check(hello, Some(&expected)) {
             Ok(Binding::Bound) => true,
-            Ok(Binding::ToBind) => self.binds(me, hello),
+            Ok(Binding::ToBind | Binding::Newer) => self.binds(me, hello),
             Err(refusal) => {
                 self.note(("refuses", me, hello.from, refusal));
                 false
@@ -107,14 +111,13 @@ impl Cluster {
         }
     }
 
-    /// The group thread of `me` binds who is there. If its disk has no time for it, not now.
+    /// The group thread of `me` binds who is there, or learns of it. If its disk has no time for it, not now.
     fn binds(&mut self, me: u64, hello: &Hello) -> bool {
         let bound = Arc::new(AtomicBool::new(false));
         let heard = bound.clone();
         let answer = Answer(Box::new(move |bound| heard.store(bound, Ordering::Relaxed)));
-        let (id, incarnation) = (hello.from, hello.incarnation);
         let Some(open) = self.open(me) else { return false };
-        open.shared.post_peer(FromPeer::Bind { id, incarnation, answer });
+        open.shared.post_peer(FromPeer::Bind { hello: Box::new(hello.clone()), answer });
         self.turn(me);
         bound.load(Ordering::Relaxed)
     }

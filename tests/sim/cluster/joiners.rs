@@ -27,7 +27,7 @@ impl Cluster {
         cluster
     }
 
-    fn changed(&mut self, changes: &[(dledger::group::MemberOp, u64)]) {
+    pub(super) fn changed(&mut self, changes: &[(dledger::group::MemberOp, u64)]) {
         let leader = self.leader();
         let slot = self.ask_change(leader, changes, 5_000).expect("a change");
         assert_eq!(self.answered(&slot), Status::Ok, "{changes:?}");

@@ -320,8 +320,9 @@ impl Cluster {
         self.membership.last().unwrap_or_default().into_iter().filter(|id| !there(id)).collect()
     }
 
-    /// Until all members of the last set have the record. Who was away during changes hears only
-    /// a leader that it knows; if it knows none of them any more it is removed, and joins anew.
+    /// Until all members of the last set have the record. Who was away while a member was removed and
+    /// came again with a fresh disk does not hear that one if it leads; if it hears no leader that
+    /// there could be it is removed, and joins anew.
     pub(super) fn all_members_come_to(&mut self, index: u64) {
         for round in 0..40 {
             let there = |c: &Cluster| c.behind(index).is_empty().then_some(());

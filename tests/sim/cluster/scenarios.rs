@@ -6,6 +6,7 @@ mod cases;
 mod cuts;
 mod damage;
 mod failures;
+mod newcomers;
 
 use dledger::group::State;
 use dledger::wire::Message;

@@ -230,7 +230,7 @@ fn a_dialler_looks_whom_it_reached() {
     let mut prefix = [0; PREFIX];
     tls.0.read_exact(&mut prefix).unwrap();
     let end = Anchor { raft_index: RaftIndex(2), ..Anchor::default() };
-    tls.sends(&HelloAnswer::Hello(Hello { end, ..hello(2, 1) }).encode().unwrap());
+    tls.sends(&HelloAnswer::Hello(Box::new(Hello { end, ..hello(2, 1) })).encode().unwrap());
     one.handler.next(&Heard::Reached(2));
     assert_eq!(lock(&one.handler.state).heard, []);
     drop(tls);
