@@ -169,18 +169,25 @@ impl Reader {
         segment.map.copy(unit.pos - segment.pos, &mut bytes).then_some(bytes)
     }
 
-    /// The committed record that has the byte at `pos`; in a blank: the next one.
-    pub fn index_at(&self, pos: u64, bounds: &Bounds) -> std::result::Result<Index, Status> {
-        bounds.check_pos(pos)?;
+    /// The committed record that has the byte at `pos`; in a blank: the next one. With
+    /// [`Status::Corrupt`] comes the record that is damaged.
+    pub fn index_at(
+        &self,
+        pos: u64,
+        bounds: &Bounds,
+    ) -> std::result::Result<Index, (Status, Option<Index>)> {
+        bounds.check_pos(pos).map_err(|status| (status, None))?;
         let shelf = self.shelf.load();
         let by_units = first_behind(pos, bounds, |index| Some(unit_of(&shelf, index)?.end()));
-        if let Some(index) = by_units.filter(|&index| self.has(index, pos, bounds)) {
+        if let Ok(index) = by_units
+            && self.has(index, pos, bounds)
+        {
             return Ok(index);
         }
         // A unit on the way is damaged: asked for by place, it is made again.
         let by_records =
             first_behind(pos, bounds, |index| Some(self.place(index).ok()?.header.end()));
-        by_records.ok_or(Status::Corrupt)
+        by_records.map_err(|damaged| (Status::Corrupt, Some(damaged)))
     }
 
     /// Whether a record has the byte at `pos`, or is the first behind the blank that has it.
@@ -194,14 +201,20 @@ impl Reader {
     }
 }
 
-/// The first committed record that ends behind `pos`, by halves; `end_of` tells where one ends.
-fn first_behind(pos: u64, bounds: &Bounds, end_of: impl Fn(Index) -> Option<u64>) -> Option<Index> {
+/// The first committed record that ends behind `pos`, by halves; `end_of` tells where one ends. The
+/// first one for which it cannot is the error.
+fn first_behind(
+    pos: u64,
+    bounds: &Bounds,
+    end_of: impl Fn(Index) -> Option<u64>,
+) -> std::result::Result<Index, Index> {
     let (mut low, mut high) = (bounds.begin.index.0, bounds.committed.index.0);
     while low < high {
         let middle = low + (high - low) / 2;
-        if end_of(Index(middle))? <= pos { low = middle + 1 } else { high = middle }
+        let end = end_of(Index(middle)).ok_or(Index(middle))?;
+        if end <= pos { low = middle + 1 } else { high = middle }
     }
-    Some(Index(low))
+    Ok(Index(low))
 }
 
 /// Whether reads step over it: a no-op of DLedger's.

@@ -197,12 +197,12 @@ impl Shared {
 
     /// The committed record that has the byte at `pos`; in a blank: the next one.
     pub fn index_at(&self, pos: u64) -> Result<Index, Status> {
-        self.reader.index_at(pos, &self.bounds()).map_err(|status| match status {
-            Status::Corrupt => {
-                self.note_bad_read(&Error::corrupt(pos, "no record is found that has it"));
-                Status::Corrupt
+        self.reader.index_at(pos, &self.bounds()).map_err(|(status, damaged)| {
+            if let Some(damaged) = damaged {
+                let what = format!("no record is found that has it: record {damaged} is damaged");
+                self.report(damaged, Error::corrupt(pos, what));
             }
-            other => other,
+            status
         })
     }
 

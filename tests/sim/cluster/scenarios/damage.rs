@@ -6,6 +6,15 @@ use dledger::error::Status;
 use super::*;
 
 impl Cluster {
+    /// Three members with so many records, all of them on disk for good.
+    fn three_with(seed: u64, records: u64) -> Cluster {
+        let mut cluster = Cluster::three(seed, "commit");
+        let leader = cluster.leader();
+        cluster.append_many(leader, records);
+        cluster.all_checkpoint(records);
+        cluster
+    }
+
     /// Waits until all that are open have so many records on disk for good.
     fn all_checkpoint(&mut self, index: u64) {
         self.all_come_to(index);
@@ -20,10 +29,7 @@ impl Cluster {
 /// P5, behaviour 37. On the leader and on followers, in headers and bodies.
 #[test]
 fn behaviour_37_what_a_reader_finds_damaged_is_repaired() {
-    let mut cluster = Cluster::three(37, "commit");
-    let leader = cluster.leader();
-    cluster.append_many(leader, 12);
-    cluster.all_checkpoint(12);
+    let mut cluster = Cluster::three_with(37, 12);
     for id in cluster.ids_of_members() {
         for (index, at) in [(0, 0), (3, 5), (4, 8), (5, 33), (6, 37), (7, 41), (8, 48), (9, 1_000)]
         {
@@ -32,6 +38,13 @@ fn behaviour_37_what_a_reader_finds_damaged_is_repaired() {
             cluster.wait(20);
             assert_eq!(cluster.reads(id, index), Ok(()), "byte {at} on member {id}");
         }
+        // Who asks by position meets it, too.
+        cluster.flip(id, 2, 0);
+        let pos = cluster.agreed[2].0.pos + 50;
+        let index_at = |c: &Cluster| c.members[&id].open.as_ref().unwrap().shared.index_at(pos);
+        assert_eq!(index_at(&cluster), Err(Status::Corrupt));
+        cluster.wait(20);
+        assert_eq!(index_at(&cluster), Ok(Index(2)));
     }
     cluster.all_agree();
 }
@@ -39,10 +52,7 @@ fn behaviour_37_what_a_reader_finds_damaged_is_repaired() {
 /// P6, review case 10. Each record is damaged on two of three, and no two have the same damage.
 #[test]
 fn case_10_different_damage_on_every_member() {
-    let mut cluster = Cluster::three(10, "commit");
-    let leader = cluster.leader();
-    cluster.append_many(leader, 12);
-    cluster.all_checkpoint(12);
+    let mut cluster = Cluster::three_with(10, 12);
     for index in 0..12 {
         for n in 0..2 {
             cluster.flip(1 + (index + n) % 3, index, 50 * n + 30 * index);
@@ -105,10 +115,7 @@ fn a_member_that_was_away_is_not_sent_damage() {
 /// on. With one good copy back it is repaired.
 #[test]
 fn what_nobody_has_any_more_costs_nothing_else() {
-    let mut cluster = Cluster::three(13, "commit");
-    let leader = cluster.leader();
-    cluster.append_many(leader, 12);
-    cluster.all_checkpoint(12);
+    let mut cluster = Cluster::three_with(13, 12);
     for id in cluster.ids_of_members() {
         cluster.flip(id, 5, 60 + id);
     }
@@ -132,10 +139,7 @@ fn what_nobody_has_any_more_costs_nothing_else() {
 /// What is damaged goes with its head: nobody is asked for it any more.
 #[test]
 fn a_purge_takes_damage_along() {
-    let mut cluster = Cluster::three(14, "commit");
-    let leader = cluster.leader();
-    cluster.append_many(leader, 20);
-    cluster.all_checkpoint(20);
+    let mut cluster = Cluster::three_with(14, 20);
     for id in cluster.ids_of_members() {
         cluster.flip(id, 1, 60 + id);
         assert_eq!(cluster.reads(id, 1), Err(Status::Corrupt));
