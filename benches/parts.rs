@@ -18,7 +18,7 @@ use dledger::group::clock::Clock;
 use dledger::group::delivery::Delivery;
 use dledger::group::driver::Helper;
 use dledger::group::peers::Nobody;
-use dledger::group::shared::{Life, Shared};
+use dledger::group::shared::{Life, Returns};
 use dledger::group::{
     AppendOptions, Completion, Group, Observer, Parts, ReadOptions, State, Token, events,
     open_parts,
@@ -55,7 +55,7 @@ fn open(dir: &std::path::Path, settings: &[(&str, &str)]) -> Group {
 }
 
 /// Work is done at once, on the benchmark's thread.
-struct AtOnce(Arc<dyn Disk>, Arc<Shared>);
+struct AtOnce(Arc<dyn Disk>, Returns);
 impl Helper for AtOnce {
     fn submit(&mut self, work: Work) {
         self.1.post(work.run(&*self.0));
@@ -77,7 +77,7 @@ fn append_call(c: &mut Criterion) {
         }
         let (on, clock) = (disk.clone(), Clock::real());
         let parts = open_parts(disk, clock, &options, Plants::NONE, 1, |shared| {
-            Ok(Box::new(AtOnce(on, shared.clone())))
+            Ok(Box::new(AtOnce(on, shared.done.clone())))
         });
         let Parts { shared, mut driver } = parts.unwrap();
         assert!(shared.moves(Life::Open, Life::Running));

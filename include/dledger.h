@@ -373,7 +373,10 @@ dl_status dl_open(const dl_config *cfg,
                   dl_error *err)
 DL_NOEXCEPT;
 
-/** Listens and joins the cluster.  Does not wait for a leader.  Once in the life of a handle. */
+/**
+ * Listens and joins the cluster.  Does not wait for a leader.  Once in the life of a handle.  If
+ * the system has no thread for it the log has failed: DL_E_RESOURCE, and only a reopen goes on.
+ */
 DL_API DL_NODISCARD dl_status dl_start(dl_log *log, dl_error *err) DL_NOEXCEPT;
 
 /**

@@ -35,6 +35,7 @@ pub use staging::{Entry, Hook};
 pub use waiters::{Completion, Token};
 
 use crate::commitlog::meta::{Member, MemberSet};
+use crate::commitlog::recover::check_files;
 use crate::commitlog::{Birth, CommitLog};
 use crate::consensus::core::Pace;
 use crate::disk::Disk;
@@ -164,6 +165,11 @@ impl Group {
         options.validate()?;
         let dir = options.dir.clone().unwrap_or_default();
         let disk = RealDisk::new(&dir).map_err(|e| Error::io(dir, e))?;
+        // Not even a lock is made in a directory of a newer version. Other errors are looked at
+        // again under it, when nobody writes.
+        if let Err(error @ Error::Version(_)) = check_files(&disk) {
+            return Err(error);
+        }
         let held = disk.lock().map_err(|e| match e.kind() {
             std::io::ErrorKind::WouldBlock => Error::Locked,
             _ => Error::io("LOCK", e),
@@ -172,7 +178,7 @@ impl Group {
         let incarnation = random()?;
         let for_helper = disk.clone();
         let helper = |shared: &Arc<Shared>| -> Result<Box<dyn Helper>> {
-            Ok(Box::new(ProcessHelper::new(for_helper, shared.clone())?))
+            Ok(Box::new(ProcessHelper::new(for_helper, shared.done.clone())?))
         };
         let Parts { shared, driver } =
             open_parts(disk, Clock::real(), options, Plants::NONE, incarnation, helper)?;
@@ -226,8 +232,13 @@ impl Group {
         };
         let held = lock(&self.lock).clone();
         let spawned =
-            Threads::spawn(self.shared.clone(), driver, connected, delivery, observer, held)?;
-        *threads = Some(spawned);
+            Threads::spawn(self.shared.clone(), driver, connected, delivery, observer, held);
+        // The driver is gone: only a reopen goes on.
+        *threads = Some(spawned.inspect_err(|error| {
+            self.shared.fail(error);
+            self.shared.end(u64::MAX, Status::Failed);
+            self.shared.wake_readers();
+        })?);
         Ok(())
     }
 
@@ -274,12 +285,14 @@ impl Group {
             }
         }
         self.shared.end(u64::MAX, Status::Stopped);
-        let slot = Arc::new(Slot::default());
-        self.shared.ask(Control::Stop(slot.clone()));
-        // What is in flight has been told; the last sync gets a moment of its own.
-        let patience = left().map(|left| left.max(LAST_SYNC));
-        let last = slot.wait(patience).0;
+        let mut last = Status::Ok;
+        // There are none if they could not be started.
         if let Some(threads) = lock(&self.threads).take() {
+            let slot = Arc::new(Slot::default());
+            self.shared.ask(Control::Stop(slot.clone()));
+            // What is in flight has been told; the last sync gets a moment of its own.
+            let patience = left().map(|left| left.max(LAST_SYNC));
+            last = slot.wait(patience).0;
             threads.join(&self.shared, last != Status::TimedOut);
         }
         if let Some(poller) = &self.poller {

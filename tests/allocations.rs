@@ -15,7 +15,7 @@ use dledger::group::clock::Clock;
 use dledger::group::delivery::Delivery;
 use dledger::group::driver::Helper;
 use dledger::group::peers::Nobody;
-use dledger::group::shared::{Life, Shared};
+use dledger::group::shared::{Life, Returns};
 use dledger::group::{AppendOptions, Completion, Observer, Parts, State, Token, open_parts};
 use dledger::net::{Config, Fault, Handler, Identity, Incoming, Net};
 use dledger::options::Options;
@@ -65,7 +65,7 @@ fn allocations(f: impl FnOnce()) -> u64 {
     ALLOCATIONS.get() - before
 }
 
-struct AtOnce(MemoryDisk, Arc<Shared>);
+struct AtOnce(MemoryDisk, Returns);
 impl Helper for AtOnce {
     fn submit(&mut self, work: Work) {
         self.1.post(work.run(&self.0));
@@ -94,7 +94,7 @@ fn nothing_is_allocated_per_record() {
     let on = disk.clone();
     let clock = Clock::Manual(Arc::new(AtomicU64::new(0)));
     let parts = open_parts(Arc::new(disk), clock, &options, Plants::NONE, 1, |shared| {
-        Ok(Box::new(AtOnce(on, shared.clone())))
+        Ok(Box::new(AtOnce(on, shared.done.clone())))
     });
     let Parts { shared, mut driver } = parts.unwrap();
     assert!(shared.moves(Life::Open, Life::Running));

@@ -138,6 +138,12 @@ fn start_race() {
     program("start_race.c", FAULTY);
 }
 
+/// P15: `dl_start` where the system has no thread for it.
+#[test]
+fn start_denied() {
+    program("start_denied.c", FAULTY);
+}
+
 /// P3, P15, scenario 29: appends of all kinds against `dl_stop`. `DLEDGER_ROUNDS` says how often.
 #[test]
 fn stop_race() {

@@ -47,10 +47,9 @@ impl CommitLog {
     /// Recovers the log of a directory, or makes one. The directory is locked by the caller.
     pub fn open(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
         // All that may be refused is looked at before anything is made or written.
-        if let Some(meta) = MetaStore::read(&*disk)? {
+        if let Some(meta) = check_files(&*disk)? {
             belongs(&meta, birth)?;
         }
-        Control::check(&*disk)?;
         if let Some((store, meta)) = MetaStore::open(&*disk)? {
             return Found::of(disk, meta, 0)?.recover(store, birth);
         }
@@ -64,6 +63,14 @@ impl CommitLog {
             take_over(disk, birth)
         }
     }
+}
+
+/// Whether `meta` and `control` can be read, and are of a version that this library knows. Changes
+/// nothing.
+pub fn check_files(disk: &dyn Disk) -> Result<Option<Meta>> {
+    let meta = MetaStore::read(disk)?;
+    Control::check(disk)?;
+    Ok(meta)
 }
 
 /// What is in a directory, before anything is decided.

@@ -46,7 +46,8 @@ pub unsafe extern "C" fn dl_open(
     unsafe { guard::explained(err, open) }
 }
 
-/// Listens and joins the cluster.  Does not wait for a leader.  Once in the life of a handle.
+/// Listens and joins the cluster.  Does not wait for a leader.  Once in the life of a handle.  If
+/// the system has no thread for it the log has failed: DL_E_RESOURCE, and only a reopen goes on.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_start(log: *mut dl_log, err: *mut dl_error) -> dl_status {

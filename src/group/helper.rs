@@ -8,20 +8,20 @@ use crate::commitlog::work::Work;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::group::driver::Helper;
-use crate::group::shared::Shared;
+use crate::group::shared::Returns;
 use crate::group::waiters::lock;
 
 /// The process's helper, for one log.
 pub struct ProcessHelper {
     disk: Arc<dyn Disk>,
-    shared: Arc<Shared>,
+    returns: Returns,
     jobs: Sender<Job>,
 }
 
 struct Job {
     disk: Arc<dyn Disk>,
     work: Work,
-    shared: Arc<Shared>,
+    returns: Returns,
 }
 
 /// The way to the thread of a process.
@@ -32,14 +32,14 @@ struct Running {
 
 impl ProcessHelper {
     /// Serves one log; starts the thread if there is none yet.
-    pub fn new(disk: Arc<dyn Disk>, shared: Arc<Shared>) -> Result<ProcessHelper> {
-        Ok(ProcessHelper { disk, shared, jobs: jobs()? })
+    pub fn new(disk: Arc<dyn Disk>, returns: Returns) -> Result<ProcessHelper> {
+        Ok(ProcessHelper { disk, returns, jobs: jobs()? })
     }
 }
 
 impl Helper for ProcessHelper {
     fn submit(&mut self, work: Work) {
-        let job = Job { disk: self.disk.clone(), work, shared: self.shared.clone() };
+        let job = Job { disk: self.disk.clone(), work, returns: self.returns.clone() };
         // The thread only ends with the process.
         let _ = self.jobs.send(job);
     }
@@ -59,7 +59,7 @@ fn jobs() -> Result<Sender<Job>> {
     let run = move || {
         for job in receiver {
             let done = job.work.run(&*job.disk);
-            job.shared.post(done);
+            job.returns.post(done);
         }
     };
     std::thread::Builder::new()

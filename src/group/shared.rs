@@ -1,9 +1,11 @@
 //! What the threads of one log share: the gate that lets appends in, watermarks, the inbox, live
 //! options, the way to wake each other. The group thread publishes; everybody else reads.
 
+mod gate;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::{Bounds, Reader};
@@ -17,7 +19,7 @@ use crate::group::peers::FromPeer;
 use crate::group::signals::{Bell, InFlight};
 use crate::group::staging::Staging;
 use crate::group::sync::{self, Snapshot};
-use crate::group::waiters::{Barrier, Blocked, Event, Inbox, Slot, Token, lock};
+use crate::group::waiters::{Inbox, Slot, lock};
 use crate::options::Options;
 use crate::types::{Anchor, Index, Mark};
 
@@ -161,7 +163,7 @@ pub struct Shared {
     /// Waiters and events, on their way to the callback thread.
     inbox: sync::Mutex<Inbox>,
     /// What helpers have done, on its way to the group thread.
-    pub done: Mutex<Vec<Done>>,
+    pub done: Returns,
     /// What the group thread is asked for.
     pub controls: Mutex<Vec<Control>>,
     /// What came from peers and the group thread has not taken yet.
@@ -203,7 +205,7 @@ pub struct Shared {
     /// What the last read met that failed.
     bad_read: Mutex<Option<Failure>>,
     /// The group thread's bell.
-    pub driver: Bell,
+    pub driver: Arc<Bell>,
     /// The callback thread's bell, or the poller's.
     pub delivery: Bell,
     /// No waiter is known to the callback thread with an earlier deadline.
@@ -220,6 +222,27 @@ pub struct Shared {
     pub wants_events: AtomicBool,
     /// Counters.
     pub metrics: Metrics,
+}
+
+/// The way back of what was done for the group thread. Whoever works for a log holds this, and not
+/// the log: its files and mappings go when it is closed.
+#[derive(Clone)]
+pub struct Returns {
+    done: Arc<Mutex<Vec<Done>>>,
+    bell: Arc<Bell>,
+}
+
+impl Returns {
+    /// Hands it over, on any thread.
+    pub fn post(&self, done: Done) {
+        lock(&self.done).push(done);
+        self.bell.ring();
+    }
+
+    /// Takes what was handed over.
+    pub fn take(&self) -> Vec<Done> {
+        std::mem::take(&mut *lock(&self.done))
+    }
 }
 
 /// How far a peer is.
@@ -263,6 +286,7 @@ impl Shared {
         marks: Marks,
     ) -> Shared {
         let tail = staging.next();
+        let driver = Arc::<Bell>::default();
         Shared {
             clock,
             node,
@@ -273,7 +297,7 @@ impl Shared {
             change_pending: AtomicBool::new(false),
             staging: Mutex::new(staging),
             inbox: sync::Mutex::new(Inbox::default()),
-            done: Mutex::default(),
+            done: Returns { done: Arc::default(), bell: driver.clone() },
             controls: Mutex::default(),
             peers: Mutex::default(),
             marks: Snapshot::new(numbers(&marks)),
@@ -297,7 +321,7 @@ impl Shared {
             live: Live::new(options),
             failure: OnceLock::new(),
             bad_read: Mutex::default(),
-            driver: Bell::default(),
+            driver,
             delivery: Bell::default(),
             armed: AtomicU64::new(NEVER),
             readers_waiting: AtomicUsize::new(0),
@@ -326,60 +350,6 @@ impl Shared {
         self.life.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Stops: from here on the gate is closed, and stays closed. True if the log ran, or failed.
-    pub fn stops(&self) -> bool {
-        let ran = self.moves(Life::Running, Life::Stopped) || self.life() == Life::Failed;
-        let _ = self.moves(Life::Open, Life::Stopped);
-        let _inbox = self.inbox();
-        self.gate.store(0, Ordering::Release);
-        ran
-    }
-
-    /// The term whose leader takes appends here; 0: none are taken.
-    pub fn gate(&self) -> u64 {
-        self.gate.load(Ordering::Acquire)
-    }
-
-    /// Opens the gate for appends of `term`. False if the log is not running any more: what stops it
-    /// moves on in life first, and closes the gate then.
-    pub fn open_gate(&self, term: u64) -> bool {
-        let _inbox = self.inbox();
-        let runs = self.life() == Life::Running;
-        if runs {
-            self.gate.store(term, Ordering::Release);
-        }
-        runs
-    }
-
-    /// Waiters and events, on their way to the callback thread. Held for short.
-    pub fn inbox(&self) -> sync::MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Why no append is taken while the gate is closed.
-    pub fn refusal(&self) -> Status {
-        match self.life() {
-            Life::Open | Life::Stopped => Status::Stopped,
-            Life::Failed => Status::Failed,
-            Life::Running => Status::NotLeader,
-        }
-    }
-
-    /// Stops the log for good. The first cause stays.
-    pub fn fail(&self, error: &Error) {
-        tracing::error!("the log stops: {error}");
-        let _ = self.failure.set(Failure::of(error));
-        self.life.store(Life::Failed as u64, Ordering::Release);
-    }
-
-    /// A bug showed in a call: the log stops for good, and what waits is told.
-    pub fn bug(&self, cause: &str) {
-        let error = Error::Bug(format!("a bug in the library: {cause}"));
-        self.fail(&error);
-        self.end(u64::MAX, Status::Failed);
-        self.ask(Control::Fail(error.to_string()));
-    }
-
     /// The first cause of a failure.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.get()
@@ -394,44 +364,6 @@ impl Shared {
     /// What the last read met that failed, on any thread.
     pub fn bad_read(&self) -> Option<Failure> {
         lock(&self.bad_read).clone()
-    }
-
-    /// Closes the gate, and ends the appends of `term` and before that are not committed: nothing
-    /// is pushed for these terms afterwards.
-    pub fn end(&self, term: u64, status: Status) {
-        let mut inbox = self.inbox();
-        self.gate.store(0, Ordering::Release);
-        let committed = self.marks().committed.index;
-        inbox.events.push(Event::Ended { term, status, committed });
-        let blocked = std::mem::take(&mut inbox.blocked);
-        for blocked in blocked {
-            if blocked.end <= committed {
-                self.settle(&blocked, Status::Ok);
-            } else if blocked.term <= term {
-                self.settle(&blocked, status);
-            } else {
-                inbox.blocked.push_back(blocked);
-            }
-        }
-        drop(inbox);
-        self.delivery.ring();
-    }
-
-    /// Answers callers that block for what is committed now.
-    pub fn settle_committed(&self, committed: Index) {
-        let mut inbox = self.inbox();
-        while inbox.blocked.front().is_some_and(|b| b.end <= committed) {
-            if let Some(blocked) = inbox.blocked.pop_front() {
-                self.settle(&blocked, Status::Ok);
-            }
-        }
-    }
-
-    /// Answers a caller that blocks, unless its own time was over first.
-    fn settle(&self, blocked: &Blocked, status: Status) {
-        if blocked.slot.answer(status, blocked.end) {
-            self.release(blocked.records, blocked.bytes);
-        }
     }
 
     /// Publishes what the group thread knows.
@@ -563,12 +495,6 @@ impl Shared {
         there
     }
 
-    /// Hands the group thread what was done for it.
-    pub fn post(&self, done: Done) {
-        lock(&self.done).push(done);
-        self.driver.ring();
-    }
-
     /// Hands the group thread what came from a peer.
     pub fn post_peer(&self, came: FromPeer) {
         lock(&self.peers).push(came);
@@ -589,30 +515,6 @@ impl Shared {
     pub fn ask(&self, control: Control) {
         lock(&self.controls).push(control);
         self.driver.ring();
-    }
-
-    /// Asks for a read barrier, for a callback. Under the inbox's lock the log's life is looked at
-    /// once more: what ends it changes that and then takes the lock, so no barrier comes after.
-    pub fn ask_read_index(&self, token: Token, deadline: u64) -> Result<(), Status> {
-        let mut inbox = self.inbox();
-        match self.life() {
-            Life::Running => {}
-            Life::Failed => return Err(Status::Failed),
-            Life::Open | Life::Stopped => return Err(Status::Stopped),
-        }
-        if self.barriers.now() >= self.live.pending_max.load(Ordering::Relaxed) {
-            return Err(Status::PendingFull);
-        }
-        self.barriers.enter(1);
-        let number = inbox.barriers_made;
-        inbox.barriers_made += 1;
-        inbox.barriers.push(Barrier { number, token, deadline });
-        drop(inbox);
-        if deadline < self.armed.load(Ordering::SeqCst) {
-            self.delivery.ring();
-        }
-        self.ask(Control::ReadIndexAsync(number, deadline));
-        Ok(())
     }
 
     /// An append is over: makes room for others.

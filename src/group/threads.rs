@@ -52,12 +52,18 @@ impl Threads {
             }
         };
         let heard = hears.clone();
+        let for_group = shared.clone();
         let run = move || {
-            drive(&shared, driver, connected, &heard);
+            drive(&for_group, driver, connected, &heard);
             drop(held);
         };
-        let group = Builder::new().name("dledger-group".into()).spawn(run).map_err(failed)?;
-        Ok(Threads { group, callbacks, hears, over })
+        match Builder::new().name("dledger-group".into()).spawn(run) {
+            Ok(group) => Ok(Threads { group, callbacks, hears, over }),
+            Err(source) => {
+                end_callbacks(&shared, callbacks, &over);
+                Err(failed(source))
+            }
+        }
     }
 
     /// Ends them. The group thread was asked to end; `ended` says whether it answered. If not, it
@@ -68,12 +74,16 @@ impl Threads {
         } else {
             drop(lock(&self.hears).take());
         }
-        self.over.store(true, Ordering::SeqCst);
-        shared.delivery.ring();
-        if let Some(callbacks) = self.callbacks {
-            callbacks.thread().unpark();
-            let _ = callbacks.join();
-        }
+        end_callbacks(shared, self.callbacks, &self.over);
+    }
+}
+
+fn end_callbacks(shared: &Shared, callbacks: Option<JoinHandle<()>>, over: &AtomicBool) {
+    over.store(true, Ordering::SeqCst);
+    shared.delivery.ring();
+    if let Some(callbacks) = callbacks {
+        callbacks.thread().unpark();
+        let _ = callbacks.join();
     }
 }
 

@@ -185,7 +185,7 @@ impl Open {
         let work = self.queue.0.lock().unwrap().pop_front();
         let Some(work) = work else { return false };
         let done = work.run(&self.disk);
-        self.shared.post(done);
+        self.shared.done.post(done);
         true
     }
 

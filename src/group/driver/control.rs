@@ -150,7 +150,7 @@ impl Driver {
 
     pub(super) fn turn_failed(&mut self) -> Next {
         let controls = std::mem::take(&mut *lock(&self.shared.controls));
-        self.outstanding -= std::mem::take(&mut *lock(&self.shared.done)).len();
+        self.outstanding -= self.shared.done.take().len();
         for control in controls {
             match control {
                 Control::Flush(slot)

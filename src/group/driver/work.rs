@@ -10,13 +10,12 @@ use crate::error::{Error, Result};
 use crate::group::clock::nanos;
 use crate::group::driver::{Driver, FULL_DISK_RETRY, failed_sync};
 use crate::group::metrics::Metrics;
-use crate::group::waiters::lock;
 use crate::types::Anchor;
 
 impl Driver {
     /// Takes in what came back.
     pub(super) fn take_done(&mut self, now: u64) -> Result<()> {
-        let done = std::mem::take(&mut *lock(&self.shared.done));
+        let done = self.shared.done.take();
         self.outstanding -= done.len();
         for done in done {
             match done {
