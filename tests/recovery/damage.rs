@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
 use dledger::group::ReadOptions;
 
@@ -10,6 +11,7 @@ use crate::memory::{Image, open};
 use crate::{Records, flip, goes_on, recover, segment, small, stopped, write};
 
 const INDEX: &str = "index/00000000000000000000";
+const BATCHES: &str = "batches/00000000000000000000";
 
 /// Which records a log refuses to read, each for itself, by copy and in place.
 fn unreadable(log: &Open, records: &Records) -> Vec<usize> {
@@ -136,7 +138,6 @@ fn scenario_26_a_lost_stretch_of_index_units_is_made_again() {
 /// looks, is put right by the open: of a batch, and of a no-op.
 #[test]
 fn scenario_26_the_last_batch_unit_is_put_right() {
-    const BATCHES: &str = "batches/00000000000000000000";
     let settings = small();
     let (of_a_batch, records) = stopped(&settings, 4, 60);
     let elected = Image::of(&of_a_batch).disk();
@@ -152,6 +153,30 @@ fn scenario_26_the_last_batch_unit_is_put_right() {
             drop(log);
             goes_on(&disk, &settings, &records, "put right");
         }
+    }
+}
+
+/// P5: where the headers that would prove the last batch unit are damaged themselves, it stays: it
+/// tells which bytes to ask other members for.
+#[test]
+fn the_last_batch_unit_stays_beside_damaged_records() {
+    let settings = small();
+    let disk = MemoryDisk::new();
+    let mut log = open(&disk, &settings);
+    let mut records = Vec::new();
+    for batch in [&[50usize][..], &[60, 70], &[80, 90, 100]] {
+        let placed: Vec<_> = batch.iter().map(|len| log.append(&vec![7; *len], None)).collect();
+        records.extend(placed.into_iter().map(Result::unwrap));
+        log.settle();
+    }
+    log.stop();
+    let whole = Image::of(&disk.restart());
+    for (entry, at) in records.iter().flat_map(|entry| (0..48).map(move |at| (entry, at))) {
+        let disk = whole.disk();
+        flip(&disk, &settings, entry.pos + at, 0x01);
+        drop(recover(&disk, &settings).unwrap());
+        let units = Image::of(&disk);
+        assert_eq!(units.file(BATCHES), whole.file(BATCHES), "byte {at} of {entry:?}");
     }
 }
 

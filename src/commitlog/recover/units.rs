@@ -7,6 +7,7 @@ use tracing::warn;
 use crate::commitlog::control_unit;
 use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, Units, batch_slot};
 use crate::commitlog::read::Reader;
+use crate::commitlog::record::chain_crc;
 use crate::commitlog::recover::Found;
 use crate::commitlog::segment::Shelf;
 use crate::disk::Disk;
@@ -61,17 +62,26 @@ impl Found {
         }
         let shelf = Shelf { segments: self.segments.clone(), index: self.index.clone() };
         let reader = Reader::new(shelf, self.meta.dledger_end.pos);
-        let header = |index| reader.place(index).ok().map(|place| place.header);
-        let floor = self.meta.begin.index.max(self.meta.dledger_end.index);
+        let begin = self.meta.begin;
+        // A header says what it says if it follows in the chain.
+        let header = |index: Index| {
+            let header = reader.place(index).ok()?.header;
+            let before = index.0.checked_sub(1).map(Index).filter(|_| index > begin.index);
+            let before = before.map_or(Some(begin.chain), |before| reader.chain_of(before))?;
+            (chain_crc(before, &header.encode()) == header.chain_crc).then_some(header)
+        };
+        let floor = begin.index.max(self.meta.dledger_end.index);
         let mut first = durable.index.0.checked_sub(1).map(|last| header(Index(last)))??;
         if first.chain_crc != durable.chain || first.follow != 0 {
             return None;
         }
-        while first.index > floor
-            && let Some(before) = header(first.index - 1)
-            && u64::from(before.follow) == durable.index - first.index
-        {
-            first = before;
+        while first.index > floor {
+            let before = header(first.index - 1)?;
+            match u64::from(before.follow) {
+                0 => break,
+                follow if follow == durable.index - first.index => first = before,
+                _ => return None,
+            }
         }
         let (count, term) = ((durable.index - first.index) as u32, durable.term);
         let (first, pos) = (first.index, first.pos);
