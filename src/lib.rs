@@ -21,4 +21,5 @@ pub mod disk;
 pub mod error;
 pub mod options;
 pub mod plant;
+mod spawn;
 pub mod types;

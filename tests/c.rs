@@ -138,6 +138,12 @@ fn start_race() {
     program("start_race.c", FAULTY);
 }
 
+/// The rule about signals: none that is sent to the process runs on a thread of the library's.
+#[test]
+fn signals() {
+    program("signals.c", C);
+}
+
 /// P15: `dl_start` where the system has no thread for it.
 #[test]
 fn start_denied() {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::commitlog::work::Work;
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::group::driver::Helper;
 use crate::group::shared::Returns;
 use crate::group::waiters::lock;
+use crate::spawn::spawn;
 
 /// The process's helper, for one log.
 pub struct ProcessHelper {
@@ -62,10 +63,7 @@ fn jobs() -> Result<Sender<Job>> {
             job.returns.post(done);
         }
     };
-    std::thread::Builder::new()
-        .name("dledger-helper".into())
-        .spawn(run)
-        .map_err(|source| Error::Resource { what: "a thread", source })?;
+    spawn("dledger-helper", run)?;
     *jobs = Some(Running { process, jobs: sender.clone() });
     Ok(sender)
 }

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -19,6 +19,7 @@ use crate::group::network::{Connected, Sockets};
 use crate::group::peers::Nobody;
 use crate::group::shared::Shared;
 use crate::group::waiters::lock;
+use crate::spawn::spawn;
 
 /// The threads of a log.
 pub struct Threads {
@@ -42,13 +43,12 @@ impl Threads {
     ) -> Result<Threads> {
         let hears = Arc::new(Mutex::new(Some(observer.clone())));
         let over = Arc::new(AtomicBool::new(false));
-        let failed = |source| Error::Resource { what: "a thread", source };
         let callbacks = match delivery {
             None => None,
             Some(delivery) => {
                 let (shared, over) = (shared.clone(), over.clone());
                 let run = move || deliver(&shared, delivery, &*observer, &over);
-                Some(Builder::new().name("dledger-calls".into()).spawn(run).map_err(failed)?)
+                Some(spawn("dledger-calls", run)?)
             }
         };
         let heard = hears.clone();
@@ -57,11 +57,11 @@ impl Threads {
             drive(&for_group, driver, connected, &heard);
             drop(held);
         };
-        match Builder::new().name("dledger-group".into()).spawn(run) {
+        match spawn("dledger-group", run) {
             Ok(group) => Ok(Threads { group, callbacks, hears, over }),
-            Err(source) => {
+            Err(error) => {
                 end_callbacks(&shared, callbacks, &over);
-                Err(failed(source))
+                Err(error)
             }
         }
     }

@@ -20,6 +20,7 @@ use super::limits::{Config, HELLOS_MAX};
 use super::stream::{Parked, Stream};
 use super::tls::{self, Tls};
 use super::{Error, Handler, Result, greeting, judge, lock, socket};
+use crate::spawn::spawn;
 use crate::wire::hello::VERSION;
 use crate::wire::{Hello, Refusal};
 
@@ -131,11 +132,11 @@ impl Process {
         if let Some(runtime) = &self.runtime {
             return Ok(runtime.clone());
         }
-        let failed = |source| Error::Resource { what: "the listener's thread", source };
+        let failed = |source| Error::Resource { what: "the listener's runtime", source };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let handle = runtime.handle().clone();
         let run = move || runtime.block_on(pending::<()>());
-        std::thread::Builder::new().name("dledger-listen".into()).spawn(run).map_err(failed)?;
+        spawn("dledger-listen", run)?;
         Ok(self.runtime.insert(handle).clone())
     }
 }
