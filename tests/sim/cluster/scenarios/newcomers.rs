@@ -2,6 +2,7 @@
 //! the member set.
 
 use dledger::group::MemberOp::{AddLearner, Promote, Remove};
+use dledger::wire::Kind;
 
 use super::*;
 
@@ -148,5 +149,52 @@ fn an_older_set_convinces_nobody() {
         cluster.dial();
         assert!(!cluster.links.contains(&(5, 3)), "5 is let in again");
         cluster.needs_no_book(3);
+    }
+}
+
+/// Review case 8. Who is new in a group whose head is purged begins where the leader's log begins, if
+/// its first resets are lost or not; it is sent the rest, and gets a vote.
+#[test]
+fn case_08_a_new_learner_in_a_purged_group() {
+    for losses in [0, 3] {
+        let mut cluster = Cluster::three(8, "commit");
+        cluster.may_come(4);
+        let leader = cluster.leader();
+        cluster.append_many(leader, 40);
+        cluster.all_come_to(40);
+        for id in [1, 2, 3] {
+            cluster.open(id).unwrap().shared.ask(Control::DeletePrefix(Index(30)));
+        }
+        cluster.wait(100);
+        let begin = cluster.state(leader).begin;
+        assert!(begin.index > Index(0), "nothing was purged");
+        cluster.be_born(4);
+        let slot = cluster.ask_change(leader, &[(AddLearner, 4)], 60_000).expect("a change");
+        let (mut resets, mut lost) = (0, 0);
+        for _ in 0..2_000 {
+            cluster.work(5);
+            for packet in std::mem::take(&mut cluster.flying) {
+                let reset = message(&packet).kind() == Kind::Reset;
+                resets += usize::from(reset);
+                if reset && lost < losses {
+                    lost += 1;
+                    cluster.meet(packet.from, packet.to);
+                } else {
+                    cluster.arrive(packet);
+                }
+            }
+            cluster.check();
+        }
+        assert_eq!(cluster.answered(&slot), Status::Ok);
+        assert_eq!((lost, resets > losses), (losses, true));
+        assert_eq!((cluster.state(4).begin, cluster.state(4).role), (begin, Role::Learner));
+        assert_eq!(cluster.committed(4), 40);
+        cluster.changed(&[(Promote, 4)]);
+        let leader = cluster.leader();
+        cluster.append_many(leader, 3);
+        cluster.come_to(&[1, 2, 3, 4], 43);
+        assert_eq!(cluster.open(4).unwrap().shared.members().voters, [1, 2, 3, 4]);
+        cluster.check_final_members();
+        cluster.check_final();
     }
 }
