@@ -167,7 +167,7 @@ static void fails(const char *dir, const char *callbacks, const char *flush, int
     CHECK(metric(log, "appends_pending") == 0);
     sleep_ms(50);
     CHECK(syncs_failed == 1);
-    IS(DL_OK, dl_stop(log, 20000));
+    IS(DL_E_FAILED, dl_stop(log, 20000));
     if (poller)
         join(poller);
     is_failed(log, error);
@@ -188,8 +188,26 @@ static void fails(const char *dir, const char *callbacks, const char *flush, int
     dl_config_free(cfg);
 }
 
+/* The last sync, in dl_stop, is the one that fails: what was acknowledged may not be on the disk. */
+static void stop_fails(const char *dir) {
+    dl_config *cfg = small_config(dir, "stop");
+    set(cfg, DL_OPT_FLUSH, "60s");
+    dl_log *log = open_log(cfg);
+    dl_config_free(cfg);
+    start_leader(log);
+    IS(DL_OK, dl_append(log, "acknowledged", 12, NULL, NULL));
+    set_disk(EIO);
+    IS(DL_E_FAILED, dl_stop(log, 20000));
+    set_disk(HEALTHY);
+    dl_error err;
+    IS(DL_E_IO, dl_failure(log, &err));
+    CHECK(err.sys_errno == EIO);
+    dl_close(log);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
+    stop_fails(argv[1]);
     fails(argv[1], "thread", "commit", EIO);
     fails(argv[1], "poll", "commit", EIO);
     fails(argv[1], "thread", "commit", ENOSPC); /* too late to be a full disk */

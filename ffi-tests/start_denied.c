@@ -58,7 +58,7 @@ static void denied(const char *dir, const char *callbacks, int threads_allowed) 
     IS(DL_E_FAILED, dl_start(log, NULL));
     dl_entry entry;
     IS(DL_E_FAILED, dl_append(log, "a", 1, NULL, &entry));
-    IS(DL_OK, dl_stop(log, DL_FOREVER));
+    IS(DL_E_FAILED, dl_stop(log, DL_FOREVER));
     dl_close(log);
     CHECK(drops == 2);
 

@@ -387,7 +387,9 @@ DL_API DL_NODISCARD dl_status dl_start(dl_log *log, dl_error *err) DL_NOEXCEPT;
  * Every other wait ends with DL_E_STOPPED.  The directory is unlocked and may be opened again,
  * while this handle goes on reading below the committed mark it had; reads no longer wait.
  * Twice is harmless.  DL_E_TIMED_OUT: stopped as well, but some outcomes are unknown, or the
- * last sync is not over (the lock is then kept).  In a callback or hook: DL_E_DEADLOCK.  [waits]
+ * last sync is not over (the lock is then kept).  DL_E_FAILED: stopped as well, but the log had
+ * failed, or did so now: not all that was acknowledged need be on this disk.  In a callback or
+ * hook: DL_E_DEADLOCK.  [waits]
  */
 DL_API dl_status dl_stop(dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
 
@@ -532,7 +534,7 @@ typedef dl_status (*dl_append_hook)(void *user_data, const dl_entry *entry, uint
  * their indexes in the order of the calls.  fn is called exactly once if and only if DL_OK is
  * returned; without fn the completion goes to dl_on_complete.  opts may be NULL.  Does not wait:
  * DL_E_PENDING_FULL when too much is in flight; an append is in flight until its callback is
- * called.
+ * called, or the first of those that are called with it, 256 at most.
  */
 DL_API
 DL_NODISCARD

@@ -285,7 +285,7 @@ impl Group {
             }
         }
         self.shared.end(u64::MAX, Status::Stopped);
-        let mut last = Status::Ok;
+        let mut last = Status::Failed;
         // There are none if they could not be started.
         if let Some(threads) = lock(&self.threads).take() {
             let slot = Arc::new(Slot::default());
@@ -298,8 +298,12 @@ impl Group {
         if let Some(poller) = &self.poller {
             poller.finish();
         }
-        // A full disk may have left something unwritten.
-        if last == Status::Ok { status } else { Status::TimedOut }
+        match last {
+            Status::Ok => status,
+            Status::Failed => last,
+            // A full disk may have left something unwritten.
+            _ => Status::TimedOut,
+        }
     }
 
     /// Changes an option of the open log.

@@ -144,6 +144,24 @@ fn signals() {
     program("signals.c", C);
 }
 
+/// `callbacks=poll`: the descriptor, the count, and `dl_stop` behind `dl_poll`.
+#[test]
+fn poll_wakes() {
+    program("poll_wakes.c", FAULTY);
+}
+
+/// P15: the first event has every bit, and states go forward, wherever a thread is held up.
+#[test]
+fn first_event() {
+    program("first_event.c", FAULTY);
+}
+
+/// The rule about fork: sockets and locks of the parent are no matter of the child's.
+#[test]
+fn forks() {
+    program("forks.c", C);
+}
+
 /// P15: `dl_start` where the system has no thread for it.
 #[test]
 fn start_denied() {

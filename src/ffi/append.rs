@@ -44,7 +44,7 @@ pub type dl_append_fn =
 /// their indexes in the order of the calls.  fn is called exactly once if and only if DL_OK is
 /// returned; without fn the completion goes to dl_on_complete.  opts may be NULL.  Does not wait:
 /// DL_E_PENDING_FULL when too much is in flight; an append is in flight until its callback is
-/// called.
+/// called, or the first of those that are called with it, 256 at most.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_append_async(

@@ -118,6 +118,10 @@ impl Observer for Calls {
         }
     }
 
+    fn hears(&self, token: Token) -> bool {
+        token.call != 0 || self.complete.0.is_some()
+    }
+
     fn event(&self, what: u32, now: &State) {
         let (Some(event), UserData(data)) = self.event else { return };
         let now = dl_state::from(now);

@@ -66,7 +66,9 @@ pub unsafe extern "C" fn dl_start(log: *mut dl_log, err: *mut dl_error) -> dl_st
 /// Every other wait ends with DL_E_STOPPED.  The directory is unlocked and may be opened again,
 /// while this handle goes on reading below the committed mark it had; reads no longer wait.
 /// Twice is harmless.  DL_E_TIMED_OUT: stopped as well, but some outcomes are unknown, or the
-/// last sync is not over (the lock is then kept).  In a callback or hook: DL_E_DEADLOCK.  [waits]
+/// last sync is not over (the lock is then kept).  DL_E_FAILED: stopped as well, but the log had
+/// failed, or did so now: not all that was acknowledged need be on this disk.  In a callback or
+/// hook: DL_E_DEADLOCK.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_stop(log: *mut dl_log, timeout_ms: u32) -> dl_status {
     guard::status(|| {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 
 use crate::error::{Error, Result};
 
@@ -22,9 +24,18 @@ pub(super) unsafe fn given<'a>(text: *const c_char, name: &'static str) -> Resul
 /// The same text as C wants it, made once and kept for ever: only for texts that are static
 /// already, so that there is an end to them.
 pub(super) fn kept(text: &'static str) -> &'static CStr {
-    static KEPT: Mutex<BTreeMap<&'static str, &'static CStr>> = Mutex::new(BTreeMap::new());
-    KEPT.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .entry(text)
-        .or_insert_with(|| Box::leak(CString::new(text).unwrap_or_default().into_boxed_c_str()))
+    // Without a lock: a forked child would find it held for ever.
+    static KEPT: ArcSwapOption<BTreeMap<&str, &CStr>> = ArcSwapOption::const_empty();
+    let known = |all: &Option<Arc<BTreeMap<_, _>>>| all.as_deref()?.get(text).copied();
+    if let Some(kept) = known(&KEPT.load()) {
+        return kept;
+    }
+    let made: &CStr = Box::leak(CString::new(text).unwrap_or_default().into_boxed_c_str());
+    KEPT.rcu(|all| {
+        let mut all = all.as_deref().cloned().unwrap_or_default();
+        all.entry(text).or_insert(made);
+        Some(Arc::new(all))
+    });
+    // Another thread may have been first.
+    known(&KEPT.load()).unwrap_or(made)
 }

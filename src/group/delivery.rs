@@ -21,6 +21,10 @@ pub trait Observer: Send + Sync + 'static {
     fn event(&self, what: u32, now: &State);
     /// A read barrier that was asked for without waiting.
     fn index_read(&self, token: Token, status: Status, index: Index);
+    /// Whether there is a function for the end of an append with this token.
+    fn hears(&self, _token: Token) -> bool {
+        true
+    }
     /// First and last thing of each thread that serves the log, called on it.
     fn thread(&self, starts: bool, callbacks: bool);
 }
@@ -70,11 +74,11 @@ impl Delivery {
     /// Runs callbacks that are due, at most `max` (0: all). Returns how many ran.
     pub fn run(&mut self, max: u32) -> u32 {
         let max = if max == 0 { u32::MAX } else { max };
-        let mut ran = 0;
+        let (mut over, mut ran) = (0, 0);
         if self.due.is_empty() {
             self.collect();
         }
-        while ran < max {
+        while over < max {
             match self.due.pop_front() {
                 None => {
                     self.collect();
@@ -83,18 +87,24 @@ impl Delivery {
                     }
                 }
                 Some(Due::Completion(completion, bytes)) => {
-                    ran += self.complete(completion, bytes, (max - ran).min(AT_ONCE));
+                    over += self.complete(completion, bytes, (max - over).min(AT_ONCE));
+                    let heard = self.batch.iter().filter(|item| self.observer.hears(item.token));
+                    ran += heard.count() as u32;
                 }
                 Some(Due::Event(what, now)) => {
                     self.observer.event(what, &now);
-                    ran += 1;
+                    (over, ran) = (over + 1, ran + 1);
                 }
                 Some(Due::ReadIndex(token, status, index)) => {
                     self.shared.barriers.leave(1);
                     self.observer.index_read(token, status, index);
-                    ran += 1;
+                    (over, ran) = (over + 1, ran + 1);
                 }
             }
+        }
+        // Whoever polls slept through what came since the last look: it is not rung for again.
+        if self.due.is_empty() && over == max {
+            self.collect();
         }
         ran
     }
@@ -122,14 +132,14 @@ impl Delivery {
         // Before the inbox: what a new leader commits under an index that an append of an older
         // term had is published after that append was ended in there.
         let committed = self.shared.committed();
-        let events = {
+        let (events, now) = {
             let mut inbox = self.shared.inbox();
             std::mem::swap(&mut inbox.waiters, &mut arrived);
             for barrier in inbox.barriers.drain(..) {
                 self.barriers_earliest = self.barriers_earliest.min(barrier.deadline);
                 self.barriers.insert(barrier.number, barrier);
             }
-            std::mem::take(&mut inbox.events)
+            (std::mem::take(&mut inbox.events), self.shared.state())
         };
         self.waiters.add(&mut arrived);
         self.arrived = arrived;
@@ -138,7 +148,7 @@ impl Delivery {
         }
         self.collect_committed(committed);
         self.collect_expired();
-        self.notice_marks();
+        self.notice_marks(now);
     }
 
     fn take_event(&mut self, event: Event) {
@@ -201,21 +211,20 @@ impl Delivery {
     }
 
     /// Commits and purges are told merged: how far, not each step.
-    fn notice_marks(&mut self) {
+    fn notice_marks(&mut self, now: State) {
         if !self.shared.wants_events.load(Ordering::Relaxed) {
             return;
         }
-        let marks = self.shared.marks();
         let mut what = 0;
-        if marks.committed != self.committed {
+        if now.committed != self.committed {
             what |= events::COMMIT;
         }
-        if marks.begin != self.begin {
+        if now.begin != self.begin {
             what |= events::BEGIN;
         }
         if what != 0 {
-            (self.committed, self.begin) = (marks.committed, marks.begin);
-            self.due.push_back(Due::Event(what, Box::new(self.shared.state())));
+            (self.committed, self.begin) = (now.committed, now.begin);
+            self.due.push_back(Due::Event(what, Box::new(now)));
         }
     }
 

@@ -577,8 +577,14 @@ impl Driver {
     }
 
     fn tell(&mut self, what: u32) {
+        if !self.shared.wants_events.load(Ordering::Relaxed) {
+            return;
+        }
+        // Under the lock: so states are told in the order in which they were.
+        let mut inbox = self.shared.inbox();
         let now = self.shared.state();
-        self.shared.inbox().events.push(Event::State { what, now });
+        inbox.events.push(Event::State { what, now });
+        drop(inbox);
         self.shared.delivery.ring();
     }
 }

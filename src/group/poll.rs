@@ -3,7 +3,7 @@
 //! timer, which stands at the earliest timeout, so that timeouts hold while the group thread hangs.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Poller {
     due: Arc<OwnedFd>,
     timer: OwnedFd,
     closed: AtomicBool,
+    /// Calls of [`Poller::poll`] that have not returned.
+    inside: AtomicU32,
 }
 
 impl Poller {
@@ -45,7 +47,8 @@ impl Poller {
         let raised = due.clone();
         shared.delivery.answers(move || raise(&raised));
         let (delivery, closed) = (Mutex::new(None), AtomicBool::new(false));
-        Ok(Poller { shared, delivery, set, due, timer, closed })
+        let inside = AtomicU32::new(0);
+        Ok(Poller { shared, delivery, set, due, timer, closed, inside })
     }
 
     /// The log is started: this is what `poll` runs.
@@ -61,6 +64,7 @@ impl Poller {
 
     /// Runs what is due, at most `max` (0: all); waits up to `timeout` for the first.
     pub fn poll(&self, timeout: Option<Duration>, max: u32) -> std::result::Result<u32, Status> {
+        let _inside = Inside::new(&self.inside);
         let deadline = self.shared.clock.deadline(timeout);
         loop {
             {
@@ -97,11 +101,14 @@ impl Poller {
         }
     }
 
-    /// Runs the last ones, and lets go of them.
+    /// Runs the last ones, lets go of them, and waits until nobody is in `poll`.
     pub fn finish(&self) {
         self.run_at_stop();
         drop(lock(&self.delivery).take());
         raise(&self.due);
+        while self.inside.load(Ordering::SeqCst) > 0 {
+            std::thread::sleep(LEAVES);
+        }
     }
 
     fn try_delivery(&self) -> std::result::Result<MutexGuard<'_, Option<Delivery>>, Status> {
@@ -157,6 +164,22 @@ impl Poller {
     }
 }
 
+/// A call of [`Poller::poll`], however it ends.
+struct Inside<'a>(&'a AtomicU32);
+
+impl Inside<'_> {
+    fn new(inside: &AtomicU32) -> Inside<'_> {
+        inside.fetch_add(1, Ordering::SeqCst);
+        Inside(inside)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Drop for Poller {
     fn drop(&mut self) {
         debug_assert!(self.shared.life() != Life::Running);
@@ -168,5 +191,7 @@ fn raise(due: &OwnedFd) {
     let _ = rustix::io::write(due, &1u64.to_ne_bytes());
 }
 
+/// How often it is looked whether a poller has left.
+const LEAVES: Duration = Duration::from_micros(100);
 /// One wait in the system.
 const LONGEST_WAIT: u64 = 3_600_000_000_000;

@@ -400,8 +400,8 @@ impl Shared {
     pub fn state(&self) -> State {
         let marks = self.marks();
         let [index, pos] = self.tail.read();
-        // Read after the marks, the end is never before what they say is committed.
-        let end = Mark { index: Index(index), pos }.max(marks.committed);
+        // Read after the marks, the end is never before what they say; but it may be published later.
+        let end = Mark { index: Index(index), pos }.max(marks.committed).max(marks.flushed);
         let life = self.life();
         let runs = matches!(life, Life::Running);
         State {

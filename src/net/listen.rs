@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::net::ToSocketAddrs;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
-use std::sync::{Arc, Mutex, mpsc as std_mpsc};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, mpsc as std_mpsc};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -71,7 +71,7 @@ struct Hall {
 /// Registers a group with the listener at [`Config::listen`], which is opened if there is none.
 pub fn register(config: &Config, group: &str, door: Door) -> Result<Registration> {
     let addresses = resolve(&config.listen, config.tls.is_some() || config.insecure_listen)?;
-    let mut process = lock(&PROCESS);
+    let mut process = process();
     let there = addresses.iter().find_map(|address| process.listeners.get(address));
     let listener = match there {
         Some(listener) => listener.clone(),
@@ -107,7 +107,7 @@ impl Registration {
 impl Drop for Registration {
     /// The last one closes the listener: when this returns the address is free.
     fn drop(&mut self) {
-        let mut process = lock(&PROCESS);
+        let mut process = process();
         let mut doors = lock(&self.listener.hall.doors);
         let door = doors.remove(&self.group);
         let last = doors.is_empty();
@@ -123,11 +123,16 @@ impl Drop for Registration {
 
 /// The listeners, and the runtime of their thread once there was one.
 struct Process {
+    id: u32,
     runtime: Option<Handle>,
     listeners: HashMap<SocketAddr, Arc<Listener>>,
 }
 
 impl Process {
+    fn new() -> Process {
+        Process { id: std::process::id(), runtime: None, listeners: HashMap::new() }
+    }
+
     fn runtime(&mut self) -> Result<Handle> {
         if let Some(runtime) = &self.runtime {
             return Ok(runtime.clone());
@@ -300,8 +305,16 @@ fn resolve(listen: &str, open: bool) -> Result<Vec<SocketAddr>> {
     }
 }
 
-static PROCESS: std::sync::LazyLock<Mutex<Process>> =
-    std::sync::LazyLock::new(|| Mutex::new(Process { runtime: None, listeners: HashMap::new() }));
+/// What this process has. A forked child has none of its parent's: the thread is not there, and to
+/// touch the sockets would be to touch the parent's, through the epoll set that both have.
+fn process() -> MutexGuard<'static, Process> {
+    static PROCESS: LazyLock<Mutex<Process>> = LazyLock::new(|| Mutex::new(Process::new()));
+    let mut process = lock(&PROCESS);
+    if process.id != std::process::id() {
+        std::mem::forget(std::mem::replace(&mut *process, Process::new()));
+    }
+    process
+}
 
 /// A listener closes within a turn of its thread; who waits longer waits for a bug.
 const CLOSES: Duration = Duration::from_secs(1);

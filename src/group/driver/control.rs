@@ -165,7 +165,7 @@ impl Driver {
                     lock(&self.shared.controls).push(Control::Stop(slot));
                 }
                 Control::Stop(slot) => {
-                    slot.answer(Status::Ok, Index(0));
+                    slot.answer(Status::Failed, Index(0));
                     return Next::Over;
                 }
             }
