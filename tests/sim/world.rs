@@ -1,7 +1,7 @@
 //! One log and everything around it: the disk, the clock, the helper, the observer. Each is moved
 //! by hand, each draws from its own stream of the seed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,8 @@ use dledger::group::peers::{Network, Nobody};
 use dledger::group::shared::{Control, Life, Shared};
 use dledger::group::waiters::Slot;
 use dledger::group::{
-    AppendOptions, Completion, Entry, Observer, Parts, ReadOptions, State, Token, open_parts,
+    AppendOptions, Completion, Entry, Observer, Parts, ReadOptions, Role, State, Token, events,
+    open_parts,
 };
 use dledger::options::Options;
 use dledger::plant::Plants;
@@ -88,15 +89,46 @@ pub struct Told {
     pub barriers: Vec<(usize, Status, Index)>,
 }
 
+/// The order in which it told: an append is over before the end of its leadership is told, the first
+/// event has every bit but that of a failure, and states go forward.
+#[derive(Default)]
+struct Order {
+    /// Appends that are not over, by term and index.
+    open: BTreeSet<(u64, u64)>,
+    last: Option<State>,
+}
+
+impl Order {
+    fn take_event(&mut self, what: u32, now: &State) {
+        let Some(last) = self.last.replace(*now) else {
+            return assert_eq!(
+                what,
+                events::ROLE | events::COMMIT | events::BEGIN | events::MEMBERS
+            );
+        };
+        assert!(now.term >= last.term && now.committed >= last.committed, "{last:?} then {now:?}");
+        assert!(now.begin >= last.begin && now.begin <= now.committed, "{last:?} then {now:?}");
+        assert!(now.flushed <= now.end && now.committed <= now.end, "{now:?}");
+        let goes_on = (now.role, now.term) == (Role::Leader, last.term);
+        if last.role == Role::Leader && !goes_on {
+            let late = self.open.first().filter(|(term, _)| *term <= last.term);
+            assert_eq!(late, None, "not over, and told of {now:?}");
+        }
+    }
+}
+
 #[derive(Clone, Default)]
-pub struct Recorder(pub Arc<Mutex<Told>>);
+pub struct Recorder(pub Arc<Mutex<Told>>, Arc<Mutex<Order>>);
 
 impl Observer for Recorder {
     fn completed(&self, items: &[Completion]) {
         assert!(!items.is_empty() && items.len() <= 256);
+        let mut order = self.1.lock().unwrap();
+        order.open.retain(|open| !items.iter().any(|item| (item.term, item.index.0) == *open));
         self.0.lock().unwrap().completions.extend_from_slice(items);
     }
     fn event(&self, what: u32, now: &State) {
+        self.1.lock().unwrap().take_event(what, now);
         self.0.lock().unwrap().events.push((what, *now));
     }
     fn index_read(&self, token: Token, status: Status, index: Index) {
@@ -205,7 +237,9 @@ impl Open {
 
     pub fn append(&self, body: &[u8], timeout: Option<Duration>) -> Result<Entry, Status> {
         let options = AppendOptions { timeout, expected_term: 0 };
-        self.shared.append(body, &options, Token::default())
+        let entry = self.shared.append(body, &options, Token::default())?;
+        self.told.1.lock().unwrap().open.insert((entry.term, entry.index.0));
+        Ok(entry)
     }
 
     /// Every committed record, checked, and then every other way to read it.
