@@ -18,11 +18,14 @@
  *            and the comment says until when.  Nothing is ever given to free(3).  Release
  *            functions accept NULL.
  * Callbacks  Run one at a time per log, in order, on one library thread; with the option
- *            callbacks=poll only inside dl_poll(), on your thread.  Never inside the call that
- *            caused them, but perhaps before it returns.  No lock is held: a callback may call
- *            anything that is not [waits] (those return DL_E_DEADLOCK there).  It must not
- *            block for long.  An exception that leaves it aborts the process with a message; to leave
- *            it by longjmp is undefined.  Pointers it was given are valid until it returns.
+ *            callbacks=poll only inside dl_poll(), on your thread, and the last ones inside
+ *            dl_stop() or dl_close().  Exceptions: a dl_thread_fn runs on each thread that it
+ *            tells of, in either mode; for dl_drop_fn, dl_trace_fn and hooks see there.  Never
+ *            inside the call that caused them, but perhaps before it returns.  No lock is held:
+ *            a callback may call anything that is not [waits] (those return DL_E_DEADLOCK
+ *            there).  It must not block for long.  An exception that leaves it aborts the process
+ *            with a message; to leave it by longjmp is undefined.  Pointers it was given are
+ *            valid until it returns.
  * user_data  Never looked at.  Where a `drop` is taken, it is called exactly once, after the
  *            last use, on the thread that calls dl_close, dl_unregister_append_hook or
  *            dl_set_trace, or by the registering call itself if that fails.  See dl_drop_fn.
@@ -34,10 +37,11 @@
  * Signals    No handlers are installed; library threads block asynchronous signals.  Segments
  *            are allocated in full before they are mapped, so a full disk is DL_E_DISK_FULL.
  *            A medium error under a view is SIGBUS; dl_read_copy() returns DL_E_IO instead.
- * Failure    After a failed write or sync, or a bug (panic), the log stops for good: what waits is
- *            completed, then DL_EVENT_FAILED, then DL_E_FAILED from dl_append*, dl_start, dl_set,
- *            dl_flush, dl_delete_prefix, dl_read_index* and the cluster functions.  A bad read
- *            fails that one call.
+ * Failure    After a failed write or sync, or a bug (panic), the log stops for good: dl_append*,
+ *            dl_start, dl_set, dl_flush, dl_delete_prefix, dl_read_index*, dl_transfer_leader and
+ *            dl_change_members answer DL_E_FAILED at once; what waits is completed, and then
+ *            comes DL_EVENT_FAILED.  Reads, dl_members and all else go on.  A bad read fails that
+ *            one call.
  * ABI        Under one soname functions and frozen structs do not change, status numbers and
  *            option keys are not reused, and a struct that begins with `size` grows only at
  *            its end: what one side does not know reads as 0 (DL_E_UNSUPPORTED if you set
@@ -103,9 +107,9 @@ extern "C" {
 #define DL_OPT_DISK_FULL "disk.full.ratio"       /* "0.90": appends end in DL_E_DISK_FULL above */
 #define DL_OPT_MISSING_TAIL "recovery.missing.tail" /* "refuse" (default) | "clamp": unsafe, loses
                                                   * what was acknowledged */
-#define DL_OPT_TLS_CERT "tls.cert"               /* + tls.key, tls.ca: PEM files, read by dl_start.
-                                                  * Mutual TLS 1.3 between members; the
-                                                  * certificate bears the URI
+#define DL_OPT_TLS_CERT "tls.cert"               /* + tls.key, tls.ca: PEM files, read by dl_start
+                                                  * if the member listens.  Mutual TLS 1.3 between
+                                                  * members; the certificate bears the URI
                                                   * dledger:<group>/<node.id> */
 #define DL_OPT_INSECURE "insecure.listen"        /* "no" (default): without TLS loopback only */
 #define DL_OPT_CALLBACKS "callbacks"             /* "thread" (default) or "poll" */
@@ -122,7 +126,7 @@ extern "C" {
 #define DL_E_VERSION (-3)
 /** Not started, or stopped. */
 #define DL_E_STOPPED (-4)
-/** A [waits] function in a callback, or any in a hook. */
+/** A [waits] function in a callback; in a hook any that takes a log, dl_open and dl_set_trace. */
 #define DL_E_DEADLOCK (-5)
 /** Opened by the parent process. */
 #define DL_E_FORKED (-6)
@@ -137,13 +141,16 @@ extern "C" {
 /** The cluster cannot now: see dl_state.leader_id. */
 #define DL_E_NOT_LEADER (-100)
 /**
- * Leader without a committed entry of its term: for dl_read_index and membership changes;
- * appends are taken.
+ * Leader without a committed entry of its term: for dl_change_members.  Appends are taken, and
+ * dl_read_index waits for it.
  */
 #define DL_E_NOT_READY (-101)
 /** Leadership is on its way to another member. */
 #define DL_E_TRANSFERRING (-102)
-/** append.pending.max or .bytes reached; nothing was appended. */
+/**
+ * append.pending.max or .bytes reached, or no segment or index units are ready yet to take more;
+ * nothing was appended.
+ */
 #define DL_E_PENDING_FULL (-103)
 /** For an append: it may still commit. */
 #define DL_E_TIMED_OUT (-104)
@@ -157,7 +164,7 @@ extern "C" {
 #define DL_E_NO_MEMBER (-108)
 /** An append hook refused; nothing was appended. */
 #define DL_E_REJECTED (-109)
-/** This member fell behind what the others still keep. */
+/** This member fell behind what the others still keep.  No function of this version returns it. */
 #define DL_E_BEHIND (-110)
 /** The place is not in the log: before dl_state.begin. */
 #define DL_E_COMPACTED (-200)
@@ -185,7 +192,7 @@ extern "C" {
 /** This log will never work again; reopen it. */
 #define DL_IS_FATAL 4
 
-/** DL_OK or one of the negative numbers below. */
+/** DL_OK or one of the negative numbers DL_E_... */
 typedef int32_t dl_status;
 
 /** Details of one failure, in memory of the caller.  Frozen: 256 bytes. */
@@ -374,8 +381,10 @@ dl_status dl_open(const dl_config *cfg,
 DL_NOEXCEPT;
 
 /**
- * Listens and joins the cluster.  Does not wait for a leader.  Once in the life of a handle.  If
- * the system has no thread for it the log has failed: DL_E_RESOURCE, and only a reopen goes on.
+ * Listens and joins the cluster.  Does not wait for a leader, but reads the files of tls.* and
+ * resolves node.listen, which may take a moment.  Once in the life of a handle; if it fails it may
+ * be called again.  But if the system has no thread for it the log has failed: DL_E_RESOURCE, and
+ * only a reopen goes on.
  */
 DL_API DL_NODISCARD dl_status dl_start(dl_log *log, dl_error *err) DL_NOEXCEPT;
 
@@ -395,11 +404,12 @@ DL_API dl_status dl_stop(dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
 
 /**
  * Frees the handle; stops it first if need be, with timeout 0.  That ends what is in flight with
- * DL_E_STOPPED and gives the last sync half a second; a longer one goes on behind dl_close, and
- * until it is over the directory stays locked (dl_open: DL_E_LOCKED).  Call dl_stop first, with a
- * timeout that suits the disk: it waits, and tells.  The one function that must not run at the
- * same time as another on this handle, but for what a `drop` calls that it runs.  Views and
- * pinned segments outlive it.  In a callback or hook it does nothing.
+ * DL_E_STOPPED, and waits a little: half a second for the last sync, and without limit for a
+ * callback that is running.  A longer sync goes on behind dl_close, and until it is over the
+ * directory stays locked (dl_open: DL_E_LOCKED).  Call dl_stop first, with a timeout that suits the
+ * disk: it waits longer, and tells.  The one function that must not run at the same time as another
+ * on this handle, but for what a `drop` calls that it runs.  Views and pinned segments outlive it.
+ * In a callback or hook it does nothing.
  */
 DL_API void dl_close(dl_log *log) DL_NOEXCEPT;
 
@@ -440,13 +450,16 @@ typedef void (*dl_event_fn)(void *user_data, uint32_t what, const dl_state *now)
  * First and last thing each library thread that serves this log does; `callbacks` is 1 on the
  * thread that runs callbacks.  Here a virtual machine attaches and detaches it.  The last calls
  * come before dl_stop returns: a thread that still hangs in a sync then (DL_E_TIMED_OUT) makes none
- * when it ends, at a later time.
+ * when it ends, at a later time.  Not called on the two threads that serve all logs of the process,
+ * a helper and a listener: of callbacks they run dl_trace_fn only.
  */
 typedef void (*dl_thread_fn)(void *user_data, int starts, int callbacks);
 
 /**
  * Sets the function for completions.  Between dl_open and dl_start, as the other dl_on_
- * functions: nothing is missed.  DL_E_INVALID after dl_start.
+ * functions: nothing is missed.  DL_E_INVALID after dl_start, unless that failed: then what was set
+ * stays, and may be set anew.  On a log that was stopped before it was started it is kept for its
+ * `drop`, and never called.
  */
 DL_API
 dl_status dl_on_complete(dl_log *log,
@@ -455,7 +468,7 @@ dl_status dl_on_complete(dl_log *log,
                          dl_drop_fn drop)
 DL_NOEXCEPT;
 
-/** Sets the function for events.  DL_E_INVALID after dl_start. */
+/** Sets the function for events.  When: as dl_on_complete(). */
 DL_API
 dl_status dl_on_event(dl_log *log,
                       dl_event_fn fn,
@@ -463,7 +476,7 @@ dl_status dl_on_event(dl_log *log,
                       dl_drop_fn drop)
 DL_NOEXCEPT;
 
-/** Sets the function for threads.  DL_E_INVALID after dl_start. */
+/** Sets the function for threads.  When: as dl_on_complete(). */
 DL_API
 dl_status dl_on_thread(dl_log *log,
                        dl_thread_fn fn,
@@ -549,9 +562,10 @@ DL_NOEXCEPT;
 
 /**
  * Appends n entries with consecutive indexes, all or none; one completion, when the last is
- * committed.  out: n elements or NULL.  All or none through a crash as well while together, with
- * headers, they are at most 1 MiB and segment.bytes - 8 (they then roll together); beyond that a
- * crash may keep a prefix.  More than the limits ever allow: DL_E_TOO_LARGE.  n = 0: invalid.
+ * committed.  out: n elements or NULL.  All or none through a crash or the loss of a leadership
+ * as well while together, with headers, they are at most 1 MiB and segment.bytes - 8 (they then
+ * roll together); beyond that either may keep a prefix.  More than the limits ever allow:
+ * DL_E_TOO_LARGE.  n = 0: invalid.
  */
 DL_API
 DL_NODISCARD
@@ -628,8 +642,8 @@ DL_API dl_status dl_read_pos(dl_log *log, uint64_t pos, size_t max_len, dl_view 
 
 /**
  * Copies one body into buf by read(2), and verifies it.  DL_E_TOO_LARGE: *out is filled in all
- * the same and tells body_len.  out->body is buf.  out may be NULL, and buf if cap is 0.
- * [waits] for the disk.
+ * the same and tells body_len.  out->body is buf.  out may be NULL, and buf if cap is 0.  What is
+ * in buf after a failure is undefined.  [waits] for the disk.
  */
 DL_API
 dl_status dl_read_copy(dl_log *log,
@@ -669,14 +683,16 @@ DL_API dl_status dl_get_state(dl_log *log, dl_state *out) DL_NOEXCEPT;
 /**
  * Why the log failed: the first cause, which is also returned.  DL_OK if it has not; then
  * out->message tells what the last read met that ended in DL_E_CORRUPT or DL_E_IO, on whatever
- * thread, with its position in the log ("damaged at position 4096: ..."), and is "" if none did.
+ * thread, and is "" if none did.  The position in it ("damaged at position 4096: ...") is one in
+ * the log, or if the text says "in the index files" the offset of a unit in these.
  */
 DL_API dl_status dl_failure(dl_log *log, dl_error *out) DL_NOEXCEPT;
 
 /**
  * The linearizable read barrier: asks a majority, on any member, and ends when the log here is
  * committed up to *index.  What is read below *index then includes every append that was
- * completed before the call.  [waits]
+ * completed before the call.  With timeout_ms 0 it asks and does not wait: DL_E_TIMED_OUT is the
+ * answer then, and says only that the log runs.  [waits]
  */
 DL_API dl_status dl_read_index(dl_log *log, uint32_t timeout_ms, uint64_t *index) DL_NOEXCEPT;
 
@@ -693,13 +709,14 @@ DL_NOEXCEPT;
 
 /**
  * Puts all that is appended here now on this member's disk.  DL_E_DISK_FULL while a write waits
- * for room.  [waits]
+ * for room.  With timeout_ms 0 it asks and does not wait, also in a callback: DL_E_TIMED_OUT is the
+ * answer then, the sync is made all the same, and dl_state.flushed tells.  [waits]
  */
 DL_API dl_status dl_flush(dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
 
 /**
  * Forgets, on this member, whole segments that lie before `index`; not above committed.  Begin
- * moves, with DL_EVENT_BEGIN.
+ * moves a little later, with DL_EVENT_BEGIN; not at all if the log is damaged where it would begin.
  */
 DL_API dl_status dl_delete_prefix(dl_log *log, uint64_t index, dl_error *err) DL_NOEXCEPT;
 
@@ -720,7 +737,7 @@ typedef struct dl_change {
     uint32_t op;
     uint32_t reserved;
     uint64_t node_id;
-    /** Or NULL. */
+    /** Of ADD_LEARNER and MOVE, "host:port"; else NULL, or DL_E_INVALID. */
     const char *address;
 } dl_change;
 
@@ -742,9 +759,11 @@ typedef void (*dl_member_fn)(void *user_data, const dl_member *m);
 
 /**
  * To node_id, or with 0 to the best voter.  Leader only.  Appends are refused meanwhile
- * (DL_E_TRANSFERRING), for an election timeout at most.  DL_OK: the other leads.  DL_E_NO_MEMBER:
- * no such voter.  DL_E_CHANGE_PENDING: another transfer is under way.  DL_E_TIMED_OUT: it did not
- * take it, or not yet.  With timeout_ms 0 it begins and returns: watch the events.  [waits]
+ * (DL_E_TRANSFERRING): up to one election.timeout until what is in flight is committed, and up to
+ * one more until the other leads, also beyond timeout_ms.  DL_OK: the other leads.
+ * DL_E_NO_MEMBER: no such voter.  DL_E_CHANGE_PENDING: another transfer is under way.
+ * DL_E_TIMED_OUT: it did not take it, or not yet.  With timeout_ms 0 it begins and returns: watch
+ * the events.  [waits]
  */
 DL_API
 dl_status dl_transfer_leader(dl_log *log,
@@ -792,14 +811,15 @@ typedef void (*dl_metric_fn)(void *user_data, const dl_metric *m);
 
 /**
  * With callbacks=poll: runs callbacks that are due, here, and waits up to timeout_ms for the
- * first.  max 0 = all.  Returns how many ran, or a dl_status (DL_E_STOPPED after dl_stop).  One
- * thread at a time, and not in a callback.
+ * first.  max 0 = all.  Returns how many completions, events and read barriers it took (not how
+ * many calls told them), or a dl_status (DL_E_STOPPED before dl_start and after dl_stop).  One
+ * thread at a time (DL_E_INVALID while another runs callbacks), and not in a callback.
  */
 DL_API int32_t dl_poll(dl_log *log, uint32_t timeout_ms, uint32_t max) DL_NOEXCEPT;
 
 /**
  * A descriptor that is readable while callbacks are due; for epoll and the like.  Owned by the
- * log.  A dl_status if there is none.
+ * log.  A dl_status if there is none: DL_E_INVALID with callbacks=thread, as dl_poll() answers.
  */
 DL_API int32_t dl_poll_fd(dl_log *log) DL_NOEXCEPT;
 

@@ -68,9 +68,10 @@ pub unsafe extern "C" fn dl_append_async(
 }
 
 /// Appends n entries with consecutive indexes, all or none; one completion, when the last is
-/// committed.  out: n elements or NULL.  All or none through a crash as well while together, with
-/// headers, they are at most 1 MiB and segment.bytes - 8 (they then roll together); beyond that a
-/// crash may keep a prefix.  More than the limits ever allow: DL_E_TOO_LARGE.  n = 0: invalid.
+/// committed.  out: n elements or NULL.  All or none through a crash or the loss of a leadership
+/// as well while together, with headers, they are at most 1 MiB and segment.bytes - 8 (they then
+/// roll together); beyond that either may keep a prefix.  More than the limits ever allow:
+/// DL_E_TOO_LARGE.  n = 0: invalid.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_append_batch_async(

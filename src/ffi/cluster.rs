@@ -13,9 +13,11 @@ use crate::group::changes::CHANGES_MAX;
 use crate::group::{MemberChange, MemberOp};
 
 /// To node_id, or with 0 to the best voter.  Leader only.  Appends are refused meanwhile
-/// (DL_E_TRANSFERRING), for an election timeout at most.  DL_OK: the other leads.  DL_E_NO_MEMBER:
-/// no such voter.  DL_E_CHANGE_PENDING: another transfer is under way.  DL_E_TIMED_OUT: it did not
-/// take it, or not yet.  With timeout_ms 0 it begins and returns: watch the events.  [waits]
+/// (DL_E_TRANSFERRING): up to one election.timeout until what is in flight is committed, and up to
+/// one more until the other leads, also beyond timeout_ms.  DL_OK: the other leads.
+/// DL_E_NO_MEMBER: no such voter.  DL_E_CHANGE_PENDING: another transfer is under way.
+/// DL_E_TIMED_OUT: it did not take it, or not yet.  With timeout_ms 0 it begins and returns: watch
+/// the events.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_transfer_leader(
     log: *mut dl_log,
@@ -49,7 +51,7 @@ pub struct dl_change {
     pub op: u32,
     pub reserved: u32,
     pub node_id: u64,
-    /// Or NULL.
+    /// Of ADD_LEARNER and MOVE, "host:port"; else NULL, or DL_E_INVALID.
     pub address: *const c_char,
 }
 

@@ -24,7 +24,9 @@ pub type dl_complete_fn = Option<
 >;
 
 /// Sets the function for completions.  Between dl_open and dl_start, as the other dl_on_
-/// functions: nothing is missed.  DL_E_INVALID after dl_start.
+/// functions: nothing is missed.  DL_E_INVALID after dl_start, unless that failed: then what was set
+/// stays, and may be set anew.  On a log that was stopped before it was started it is kept for its
+/// `drop`, and never called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_on_complete(
     log: *mut dl_log,
@@ -54,7 +56,7 @@ pub const DL_EVENT_FAILED: u32 = 16;
 pub type dl_event_fn =
     Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, what: u32, now: *const dl_state)>;
 
-/// Sets the function for events.  DL_E_INVALID after dl_start.
+/// Sets the function for events.  When: as dl_on_complete().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_on_event(
     log: *mut dl_log,
@@ -71,11 +73,12 @@ pub unsafe extern "C" fn dl_on_event(
 /// First and last thing each library thread that serves this log does; `callbacks` is 1 on the
 /// thread that runs callbacks.  Here a virtual machine attaches and detaches it.  The last calls
 /// come before dl_stop returns: a thread that still hangs in a sync then (DL_E_TIMED_OUT) makes none
-/// when it ends, at a later time.
+/// when it ends, at a later time.  Not called on the two threads that serve all logs of the process,
+/// a helper and a listener: of callbacks they run dl_trace_fn only.
 pub type dl_thread_fn =
     Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, starts: c_int, callbacks: c_int)>;
 
-/// Sets the function for threads.  DL_E_INVALID after dl_start.
+/// Sets the function for threads.  When: as dl_on_complete().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_on_thread(
     log: *mut dl_log,

@@ -46,8 +46,10 @@ pub unsafe extern "C" fn dl_open(
     unsafe { guard::explained(err, open) }
 }
 
-/// Listens and joins the cluster.  Does not wait for a leader.  Once in the life of a handle.  If
-/// the system has no thread for it the log has failed: DL_E_RESOURCE, and only a reopen goes on.
+/// Listens and joins the cluster.  Does not wait for a leader, but reads the files of tls.* and
+/// resolves node.listen, which may take a moment.  Once in the life of a handle; if it fails it may
+/// be called again.  But if the system has no thread for it the log has failed: DL_E_RESOURCE, and
+/// only a reopen goes on.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_start(log: *mut dl_log, err: *mut dl_error) -> dl_status {
@@ -65,10 +67,11 @@ pub unsafe extern "C" fn dl_start(log: *mut dl_log, err: *mut dl_error) -> dl_st
 /// itself).  It waits without limit for a callback that is running: hold no lock that one takes.
 /// Every other wait ends with DL_E_STOPPED.  The directory is unlocked and may be opened again,
 /// while this handle goes on reading below the committed mark it had; reads no longer wait.
-/// Twice is harmless.  DL_E_TIMED_OUT: stopped as well, but some outcomes are unknown, or the
-/// last sync is not over (the lock is then kept).  DL_E_FAILED: stopped as well, but the log had
-/// failed, or did so now: not all that was acknowledged need be on this disk.  In a callback or
-/// hook: DL_E_DEADLOCK.  [waits]
+/// DL_E_TIMED_OUT: stopped as well, but some outcomes are unknown, or the last sync is not over
+/// (the lock is then kept).  DL_E_FAILED: stopped as well, but the log had failed, or did so now:
+/// not all that was acknowledged need be on this disk.  Twice is harmless: the second call answers
+/// DL_OK, also after a first that did not and while the directory is still locked.  In a callback
+/// or hook: DL_E_DEADLOCK.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_stop(log: *mut dl_log, timeout_ms: u32) -> dl_status {
     guard::status(|| {
@@ -79,11 +82,12 @@ pub unsafe extern "C" fn dl_stop(log: *mut dl_log, timeout_ms: u32) -> dl_status
 }
 
 /// Frees the handle; stops it first if need be, with timeout 0.  That ends what is in flight with
-/// DL_E_STOPPED and gives the last sync half a second; a longer one goes on behind dl_close, and
-/// until it is over the directory stays locked (dl_open: DL_E_LOCKED).  Call dl_stop first, with a
-/// timeout that suits the disk: it waits, and tells.  The one function that must not run at the
-/// same time as another on this handle, but for what a `drop` calls that it runs.  Views and
-/// pinned segments outlive it.  In a callback or hook it does nothing.
+/// DL_E_STOPPED, and waits a little: half a second for the last sync, and without limit for a
+/// callback that is running.  A longer sync goes on behind dl_close, and until it is over the
+/// directory stays locked (dl_open: DL_E_LOCKED).  Call dl_stop first, with a timeout that suits the
+/// disk: it waits longer, and tells.  The one function that must not run at the same time as another
+/// on this handle, but for what a `drop` calls that it runs.  Views and pinned segments outlive it.
+/// In a callback or hook it does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_close(log: *mut dl_log) {
     guard::catch(

@@ -12,8 +12,9 @@ use crate::error::Status;
 use crate::group::Metric;
 
 /// With callbacks=poll: runs callbacks that are due, here, and waits up to timeout_ms for the
-/// first.  max 0 = all.  Returns how many ran, or a dl_status (DL_E_STOPPED after dl_stop).  One
-/// thread at a time, and not in a callback.
+/// first.  max 0 = all.  Returns how many completions, events and read barriers it took (not how
+/// many calls told them), or a dl_status (DL_E_STOPPED before dl_start and after dl_stop).  One
+/// thread at a time (DL_E_INVALID while another runs callbacks), and not in a callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_poll(log: *mut dl_log, timeout_ms: u32, max: u32) -> i32 {
     number(|| {
@@ -25,7 +26,7 @@ pub unsafe extern "C" fn dl_poll(log: *mut dl_log, timeout_ms: u32, max: u32) ->
 }
 
 /// A descriptor that is readable while callbacks are due; for epoll and the like.  Owned by the
-/// log.  A dl_status if there is none.
+/// log.  A dl_status if there is none: DL_E_INVALID with callbacks=thread, as dl_poll() answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_poll_fd(log: *mut dl_log) -> i32 {
     number(|| {

@@ -87,8 +87,8 @@ pub unsafe extern "C" fn dl_read_pos(
 }
 
 /// Copies one body into buf by read(2), and verifies it.  DL_E_TOO_LARGE: *out is filled in all
-/// the same and tells body_len.  out->body is buf.  out may be NULL, and buf if cap is 0.
-/// [waits] for the disk.
+/// the same and tells body_len.  out->body is buf.  out may be NULL, and buf if cap is 0.  What is
+/// in buf after a failure is undefined.  [waits] for the disk.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_read_copy(
     log: *mut dl_log,

@@ -29,7 +29,8 @@ pub unsafe extern "C" fn dl_get_state(log: *mut dl_log, out: *mut dl_state) -> d
 
 /// Why the log failed: the first cause, which is also returned.  DL_OK if it has not; then
 /// out->message tells what the last read met that ended in DL_E_CORRUPT or DL_E_IO, on whatever
-/// thread, with its position in the log ("damaged at position 4096: ..."), and is "" if none did.
+/// thread, and is "" if none did.  The position in it ("damaged at position 4096: ...") is one in
+/// the log, or if the text says "in the index files" the offset of a unit in these.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_failure(log: *mut dl_log, out: *mut dl_error) -> dl_status {
     guard::status(|| {
@@ -53,7 +54,8 @@ pub unsafe extern "C" fn dl_failure(log: *mut dl_log, out: *mut dl_error) -> dl_
 
 /// The linearizable read barrier: asks a majority, on any member, and ends when the log here is
 /// committed up to *index.  What is read below *index then includes every append that was
-/// completed before the call.  [waits]
+/// completed before the call.  With timeout_ms 0 it asks and does not wait: DL_E_TIMED_OUT is the
+/// answer then, and says only that the log runs.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_read_index(
     log: *mut dl_log,
@@ -98,7 +100,8 @@ pub unsafe extern "C" fn dl_read_index_async(
 }
 
 /// Puts all that is appended here now on this member's disk.  DL_E_DISK_FULL while a write waits
-/// for room.  [waits]
+/// for room.  With timeout_ms 0 it asks and does not wait, also in a callback: DL_E_TIMED_OUT is the
+/// answer then, the sync is made all the same, and dl_state.flushed tells.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_flush(log: *mut dl_log, timeout_ms: u32) -> dl_status {
     guard::status(|| {
@@ -109,7 +112,7 @@ pub unsafe extern "C" fn dl_flush(log: *mut dl_log, timeout_ms: u32) -> dl_statu
 }
 
 /// Forgets, on this member, whole segments that lie before `index`; not above committed.  Begin
-/// moves, with DL_EVENT_BEGIN.
+/// moves a little later, with DL_EVENT_BEGIN; not at all if the log is damaged where it would begin.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_delete_prefix(
     log: *mut dl_log,

@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char, c_int};
 use super::guard;
 use crate::error::{Error, Status};
 
-/// DL_OK or one of the negative numbers below.
+/// DL_OK or one of the negative numbers DL_E_...
 pub type dl_status = i32;
 
 pub const DL_OK: i32 = 0;
@@ -19,7 +19,7 @@ pub const DL_E_CONFIG: i32 = -2;
 pub const DL_E_VERSION: i32 = -3;
 /// Not started, or stopped.
 pub const DL_E_STOPPED: i32 = -4;
-/// A [waits] function in a callback, or any in a hook.
+/// A [waits] function in a callback; in a hook any that takes a log, dl_open and dl_set_trace.
 pub const DL_E_DEADLOCK: i32 = -5;
 /// Opened by the parent process.
 pub const DL_E_FORKED: i32 = -6;
@@ -34,12 +34,13 @@ pub const DL_E_RESOURCE: i32 = -10;
 
 /// The cluster cannot now: see dl_state.leader_id.
 pub const DL_E_NOT_LEADER: i32 = -100;
-/// Leader without a committed entry of its term: for dl_read_index and membership changes;
-/// appends are taken.
+/// Leader without a committed entry of its term: for dl_change_members.  Appends are taken, and
+/// dl_read_index waits for it.
 pub const DL_E_NOT_READY: i32 = -101;
 /// Leadership is on its way to another member.
 pub const DL_E_TRANSFERRING: i32 = -102;
-/// append.pending.max or .bytes reached; nothing was appended.
+/// append.pending.max or .bytes reached, or no segment or index units are ready yet to take more;
+/// nothing was appended.
 pub const DL_E_PENDING_FULL: i32 = -103;
 /// For an append: it may still commit.
 pub const DL_E_TIMED_OUT: i32 = -104;
@@ -53,7 +54,7 @@ pub const DL_E_CHANGE_PENDING: i32 = -107;
 pub const DL_E_NO_MEMBER: i32 = -108;
 /// An append hook refused; nothing was appended.
 pub const DL_E_REJECTED: i32 = -109;
-/// This member fell behind what the others still keep.
+/// This member fell behind what the others still keep.  No function of this version returns it.
 pub const DL_E_BEHIND: i32 = -110;
 
 /// The place is not in the log: before dl_state.begin.
