@@ -149,8 +149,18 @@ impl Shared {
             each(&metric);
         }
         let latency = lock(&m.latency);
-        quantiles(&latency.commit, "append_commit_seconds", "From append to commit.", each);
-        quantiles(&latency.sync, "sync_seconds", "How long a sync of data took.", each);
+        quantiles(
+            &latency.commit,
+            "append_commit_seconds",
+            "From an append with a callback until that is due with DL_OK; dl_append is not counted.",
+            each,
+        );
+        quantiles(
+            &latency.sync,
+            "sync_seconds",
+            "How long a sync of data took; one by interval, in the background, counts as 0.",
+            each,
+        );
     }
 }
 
