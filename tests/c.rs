@@ -420,3 +420,9 @@ fn output(command: &str, flags: &[&str]) -> String {
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     String::from_utf8(answer.stdout).unwrap()
 }
+
+/// P15: where callbacks run and how: one at a time, on one thread, and what is refused in each kind.
+#[test]
+fn callbacks() {
+    program("callbacks.c", C);
+}
