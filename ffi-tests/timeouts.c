@@ -192,10 +192,42 @@ static void *blocks(void *log) {
     return NULL;
 }
 
+/* Everything else that waits, until dl_stop. */
+static int asking;
+static void *flushes(void *log) {
+    __atomic_add_fetch(&asking, 1, __ATOMIC_SEQ_CST);
+    IS(DL_E_STOPPED, dl_flush(log, 20000));
+    return NULL;
+}
+static void *asks_index(void *log) {
+    uint64_t index = 7;
+    __atomic_add_fetch(&asking, 1, __ATOMIC_SEQ_CST);
+    IS(DL_E_STOPPED, dl_read_index(log, 20000, &index));
+    CHECK(index == 7);
+    return NULL;
+}
+static void *transfers(void *log) {
+    dl_error err = {0};
+    __atomic_add_fetch(&asking, 1, __ATOMIC_SEQ_CST);
+    IS(DL_E_STOPPED, dl_transfer_leader(log, 1, 20000, &err));
+    CHECK(err.status == DL_E_STOPPED);
+    return NULL;
+}
+static void *changes(void *log) {
+    dl_change change = {DL_MEMBER_MOVE, 0, 1, "a:1"};
+    dl_error err = {0};
+    __atomic_add_fetch(&asking, 1, __ATOMIC_SEQ_CST);
+    IS(DL_E_STOPPED, dl_change_members(log, &change, 1, 20000, &err));
+    CHECK(err.status == DL_E_STOPPED);
+    return NULL;
+}
+enum { ASKERS = 4 };
+static void *(*const askers[ASKERS])(void *) = {flushes, asks_index, transfers, changes};
+
 static void stops(const char *dir, const char *name, const char *callbacks, void *(*poll)(void *),
                   int closes, const char *flush) {
     struct end first = {0}, other;
-    pthread_t poller, blocker = 0;
+    pthread_t poller, blocker = 0, others[ASKERS];
     dl_config *cfg = config(dir, name, callbacks);
     int each = strcmp(flush, "commit") == 0;
     set(cfg, DL_OPT_FLUSH, flush);
@@ -208,6 +240,11 @@ static void stops(const char *dir, const char *name, const char *callbacks, void
         blocker = thread(blocks, log);
         AWAIT(metric(log, "appends_pending") == 3);
         IS(DL_OK, dl_read_index_async(log, 10000, on_index, NULL));
+        asking = 0;
+        for (int i = 0; i < ASKERS; i++)
+            others[i] = thread(askers[i], log);
+        UNTIL(asking, ASKERS);
+        sleep_ms(20); /* and are inside their calls */
     } else {
         UNTIL(first.ends, 1); /* acknowledged without the sync */
         IS(DL_OK, first.status);
@@ -222,6 +259,8 @@ static void stops(const char *dir, const char *name, const char *callbacks, void
         IS(DL_E_STOPPED, other.status);
         CHECK(dl_status_is(DL_E_STOPPED, DL_IS_MAYBE_COMMITTED) == 1);
         join(blocker);
+        for (int i = 0; i < ASKERS; i++)
+            join(others[i]);
         CHECK(index_ends == 1);
         IS(DL_E_STOPPED, index_status);
     }
@@ -256,8 +295,36 @@ static void stops(const char *dir, const char *name, const char *callbacks, void
     dl_config_free(cfg);
 }
 
+/* dl_close alone, while a sync hangs: what is in flight ends before it returns, without a poller in it,
+ * and the directory is locked until the sync is over. */
+static void closes(const char *dir, const char *name, const char *callbacks) {
+    struct end first = {0}, other = {0};
+    pthread_t none;
+    dl_config *cfg = config(dir, name, callbacks);
+    dl_log *log = begin(cfg, NULL, &none), *second = NULL;
+    hang(log, &first);
+    append(log, 10000, &other);
+    index_ends = 0;
+    IS(DL_OK, dl_read_index_async(log, 10000, on_index, NULL));
+    dl_close(log);
+    CHECK(first.ends == 1 && other.ends == 1 && index_ends == 1);
+    IS(DL_E_STOPPED, first.status);
+    IS(DL_E_STOPPED, other.status);
+    IS(DL_E_STOPPED, index_status);
+    CHECK(syncs_hanging == 1);
+    IS(DL_E_LOCKED, dl_open(cfg, &second, NULL));
+    set_disk(HEALTHY);
+    AWAIT(dl_open(cfg, &second, NULL) == DL_OK || second != NULL);
+    CHECK(first.ends == 1 && other.ends == 1 && index_ends == 1);
+    CHECK(state_of(second).committed.index >= 1);
+    dl_close(second);
+    dl_config_free(cfg);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
+    closes(argv[1], "only-close", "thread");
+    closes(argv[1], "only-close-poll", "poll");
     appends(argv[1], "thread", "thread", NULL);
     appends(argv[1], "poll", "poll", poll_until_stopped);
     appends(argv[1], "epoll", "poll", epoll_until_stopped);
