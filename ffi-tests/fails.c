@@ -61,6 +61,11 @@ static void *read_ends(void *log) {
     return NULL;
 }
 
+static void on_member(void *user_data, const dl_member *m) {
+    CHECK(m->node_id == 1 && m->voter == 1);
+    ++*(int *)user_data;
+}
+
 /* What a log that failed answers, before and after it is stopped. */
 static void is_failed(dl_log *log, int error) {
     dl_error err;
@@ -83,6 +88,18 @@ static void is_failed(dl_log *log, int error) {
     IS(DL_E_FAILED, dl_delete_prefix(log, 0, &err));
     IS(DL_E_FAILED, dl_read_index(log, 1000, &index));
     IS(DL_E_FAILED, dl_read_index_async(log, 1000, on_index, NULL));
+    dl_change change = {DL_MEMBER_MOVE, 0, 1, "a:1"};
+    for (uint32_t timeout_ms = 0; timeout_ms <= 1000; timeout_ms += 1000) {
+        err.status = DL_OK;
+        IS(DL_E_FAILED, dl_transfer_leader(log, 1, timeout_ms, &err));
+        CHECK(err.status == DL_E_FAILED);
+        err.status = DL_OK;
+        IS(DL_E_FAILED, dl_change_members(log, &change, 1, timeout_ms, &err));
+        CHECK(err.status == DL_E_FAILED);
+    }
+    int members = 0;
+    IS(DL_OK, dl_members(log, on_member, &members));
+    CHECK(members == 1);
 }
 
 static void reads(dl_log *log) {
@@ -205,9 +222,37 @@ static void stop_fails(const char *dir) {
     dl_close(log);
 }
 
+static int blocks_until;
+static void blocks(void *user_data, const dl_completion *c) {
+    while (!__atomic_load_n(&blocks_until, __ATOMIC_SEQ_CST))
+        sleep_ms(1);
+    on_append(user_data, c);
+}
+
+/* Calls are refused at once, while what waits is still being completed; DL_EVENT_FAILED is behind that. */
+static void refused_at_once(const char *dir) {
+    int expected = 1;
+    dl_error err;
+    dl_log *log = small_log(dir, "at-once");
+    ended = ended_ok = failed_events = barriers = syncs_failed = 0;
+    IS(DL_OK, dl_on_event(log, on_event, &expected, NULL));
+    start_leader(log);
+    set_disk(EIO);
+    IS(DL_OK, dl_append_async(log, "blocks", 6, NULL, NULL, blocks, NULL));
+    AWAIT(dl_failure(log, &err) == DL_E_IO);
+    is_failed(log, EIO);
+    CHECK(ended == 0 && failed_events == 0);
+    __atomic_store_n(&blocks_until, 1, __ATOMIC_SEQ_CST);
+    UNTIL(failed_events, 1);
+    CHECK(ended == 1 && ended_ok == 0);
+    set_disk(HEALTHY);
+    dl_close(log);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     stop_fails(argv[1]);
+    refused_at_once(argv[1]);
     fails(argv[1], "thread", "commit", EIO);
     fails(argv[1], "poll", "commit", EIO);
     fails(argv[1], "thread", "commit", ENOSPC); /* too late to be a full disk */
