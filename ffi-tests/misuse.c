@@ -330,8 +330,8 @@ static void in_polled_callbacks(void) {
 
 struct hooked {
     dl_log *log;
-    int calls, refuse;
-    dl_status state, append, stop, read, remove, trace;
+    int calls, refuse, shown;
+    dl_status state, append, stop, read, remove, trace, set, metrics, poll_fd, index, open, members;
 };
 
 static dl_status hook_calls_back(void *user_data, const dl_entry *entry, uint8_t *body) {
@@ -346,7 +346,17 @@ static dl_status hook_calls_back(void *user_data, const dl_entry *entry, uint8_t
     in->read = dl_read(in->log, 0, NULL, &view);
     in->remove = dl_unregister_append_hook(in->log, 1);
     in->trace = dl_set_trace(DL_LEVEL_INFO, NULL, NULL, NULL);
+    in->set = dl_set(in->log, DL_OPT_APPEND_TIMEOUT, "1s", NULL);
+    in->metrics = dl_metrics(in->log, on_metric, &in->shown);
+    in->members = dl_members(in->log, on_member, &in->shown);
+    in->poll_fd = dl_poll_fd(in->log);
+    in->index = dl_read_index_async(in->log, 1000, on_index, NULL);
     dl_close(in->log); /* nothing */
+    /* What takes no log works. */
+    dl_log *other = NULL;
+    dl_config *cfg = small_config(directory, "never");
+    in->open = dl_open(cfg, &other, NULL);
+    dl_config_free(cfg);
     body[0] = 'H';
     return in->refuse ? DL_E_INVALID : DL_OK;
 }
@@ -365,6 +375,13 @@ static void in_hooks(void) {
     IS(DL_E_DEADLOCK, in.read);
     IS(DL_E_DEADLOCK, in.remove);
     IS(DL_E_DEADLOCK, in.trace);
+    IS(DL_E_DEADLOCK, in.set);
+    IS(DL_E_DEADLOCK, in.metrics);
+    IS(DL_E_DEADLOCK, in.members);
+    IS(DL_E_DEADLOCK, in.poll_fd);
+    IS(DL_E_DEADLOCK, in.index);
+    IS(DL_E_DEADLOCK, in.open);
+    CHECK(in.shown == 0);
     in.refuse = 1;
     IS(DL_E_REJECTED, dl_append(in.log, "body", 4, NULL, NULL));
     in.refuse = 0;
