@@ -352,13 +352,59 @@ static void prefix(void) {
     dl_close(log);
 }
 
+/* Limits of one read: by entries, and by bytes with headers, to the byte. */
+static void limits(void) {
+    enum { N = 4, LEN = 100, EACH = LEN + 48 };
+    dl_log *log = small_log(directory, "limits");
+    dl_read_opts opts = DL_READ_OPTS_INIT;
+    dl_view view = {0};
+    start_leader(log);
+    for (int i = 0; i < N; i++)
+        IS(DL_OK, dl_append(log, big, LEN, NULL, NULL));
+    const struct {
+        uint64_t bytes, count;
+    } by_bytes[] = {{0, N},        {1, 1},        {EACH - 1, 1},     {EACH, 1},         {2 * EACH - 1, 1},
+                    {2 * EACH, 2}, {3 * EACH, 3}, {N * EACH - 1, 3}, {N * EACH, N}, {UINT64_MAX, N}};
+    opts.max_entries = 100;
+    for (int i = 0; i < 10; i++) {
+        opts.max_bytes = by_bytes[i].bytes;
+        IS(DL_OK, dl_read(log, 0, &opts, &view));
+        CHECK(view.count == by_bytes[i].count && view.next_index == by_bytes[i].count);
+        CHECK(view.len == by_bytes[i].count * EACH);
+        dl_view_release(&view);
+    }
+    opts.max_bytes = 0;
+    for (uint32_t most = 0; most <= N + 1; most++) {
+        const uint64_t count = most == 0 ? 1 : most > N ? N : most;
+        opts.max_entries = most;
+        IS(DL_OK, dl_read(log, 0, &opts, &view));
+        CHECK(view.count == count && view.next_index == count && view.len == count * EACH);
+        dl_view_release(&view);
+    }
+    dl_close(log);
+}
+
 /* ---- Metrics and options -------------------------------------------------------------------------- */
 
-static int metrics_seen;
+static int metrics_seen, counters_seen, quantiles_seen;
+static double quantile_before;
 static void on_metric(void *user_data, const dl_metric *m) {
+    static const char *const quantiles[] = {"quantile=\"0.5\"", "quantile=\"0.99\"", "quantile=\"0.999\"",
+                                            "quantile=\"1\""};
+    const char *total = strstr(m->name, "_total");
     (void)user_data;
     CHECK(m->size == sizeof(*m) && m->name[0] != 0 && m->help[0] != 0 && m->label != NULL);
-    CHECK(m->counter <= 1 && m->value >= 0);
+    CHECK(m->value >= 0);
+    int counter = (total != NULL && total[6] == 0) || strcmp(m->name, "recovery_read_bytes") == 0;
+    CHECK(m->counter == (uint32_t)counter);
+    if (strstr(m->name, "_seconds") != NULL) {
+        int at = quantiles_seen++ % 4;
+        CHECK(strcmp(m->label, quantiles[at]) == 0 && (at == 0 || m->value >= quantile_before));
+        quantile_before = m->value;
+    } else {
+        CHECK(m->label[0] == 0);
+    }
+    counters_seen += counter;
     metrics_seen++;
 }
 
@@ -395,9 +441,10 @@ static void metrics(void) {
     CHECK(metric(log, "flushed_index") == 10 && metric(log, "appends_pending") == 0);
     CHECK(metric(log, "append_commit_seconds") > 0);
     IS(DL_OK, dl_stop(log, 20000));
-    metrics_seen = 0;
+    metrics_seen = counters_seen = quantiles_seen = 0;
     IS(DL_OK, dl_metrics(log, on_metric, NULL));
     CHECK(metrics_seen >= 20 && metric(log, "leader") == 0);
+    CHECK(counters_seen >= 9 && counters_seen < metrics_seen && quantiles_seen == 8);
     dl_close(log);
 }
 
@@ -645,6 +692,7 @@ int main(int argc, char **argv) {
     follows();
     flushes();
     prefix();
+    limits();
     metrics();
     options();
     batches();
