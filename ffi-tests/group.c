@@ -149,6 +149,41 @@ static void on_member(void *user_data, const dl_member *m) {
     CHECK(m->contact_ms < 20000);
 }
 
+/* How far the others are only the leader knows; whom a member has never heard it says so. */
+struct seen {
+    uint64_t own;
+    int matched, heard, others;
+};
+
+static void note_other(void *user_data, const dl_member *m) {
+    struct seen *seen = user_data;
+    if (m->node_id == seen->own) {
+        CHECK(m->contact_ms == 0);
+        return;
+    }
+    seen->others++;
+    seen->matched += m->match_index != 0;
+    seen->heard += m->contact_ms != UINT64_MAX;
+}
+
+static struct seen others_of(dl_log *log, int id) {
+    struct seen seen = {.own = (uint64_t)id};
+    IS(DL_OK, dl_members(log, note_other, &seen));
+    CHECK(seen.others == MEMBERS - 1);
+    return seen;
+}
+
+static void followers_know_less(dl_log **log, int leader) {
+    AWAIT(others_of(log[leader], leader).matched == MEMBERS - 1);
+    CHECK(others_of(log[leader], leader).heard == MEMBERS - 1);
+    for (int id = 1; id <= MEMBERS; id++) {
+        if (id == leader)
+            continue;
+        AWAIT(others_of(log[id], id).heard >= 1); /* the leader */
+        AWAIT(others_of(log[id], id).matched == 0);
+    }
+}
+
 struct fault {
     const char *label;
     double count;
@@ -287,8 +322,11 @@ static int changes_members(dl_log **log, int leader, uint64_t *seed) {
 static void the_group(void) {
     dl_log *log[ALL + 1] = {NULL};
     uint64_t seed = 7;
-    for (int id = 1; id <= MEMBERS; id++)
+    for (int id = 1; id <= MEMBERS; id++) {
         log[id] = start(id, id == 1 ? "one" : id == 2 ? "two" : "three");
+        if (id == 1)
+            CHECK(others_of(log[1], 1).heard == 0 && others_of(log[1], 1).matched == 0);
+    }
     int leader = wait_for_leader(log);
     append_many(log[leader], &told[leader], 300, &seed);
     IS(DL_OK, dl_append(log[leader], "waited for", 10, NULL, NULL));
@@ -300,8 +338,10 @@ static void the_group(void) {
     int seen[MEMBERS + 1] = {0};
     AWAIT((memset(seen, 0, sizeof(seen)), dl_members(log[leader], on_member, seen)) == DL_OK &&
           seen[0] == 3 && seen[1] == 301 && seen[2] == 301 && seen[3] == 301);
+    followers_know_less(log, leader);
 
     leader = hands_over(log, leader);
+    followers_know_less(log, leader); /* one of them was the leader */
     CHECK(state_of(log[leader]).end.index == 301); /* no gap, and nothing of its own */
 
     /* The leader goes; what it had in flight has ended when dl_stop returns. */
