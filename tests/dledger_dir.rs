@@ -16,11 +16,14 @@ mod memory;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use dledger::commitlog::meta::MetaStore;
 use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::{Error, Status};
+use dledger::group::ReadOptions;
+use dledger::types::Index;
 
 use builder::{DLedger, INDEX, Old, Records, SEGMENT, as_read, bytes_of, disk_of, files_of, open};
 use memory::world::Open;
@@ -131,6 +134,43 @@ fn behaviour_06_a_whole_directory() {
     let old = DLedger::typical();
     assert!(old.files.len() > 6, "several files");
     live_on(&old, old.disk(), (0, 0));
+}
+
+/// Behaviour 6: a read that begins at a no-op gives the first record behind it, and waits for it
+/// where there is none yet.
+#[test]
+fn behaviour_06_a_read_at_a_no_op_gives_the_next_record() {
+    let mut old = DLedger::typical();
+    for _ in 0..2 {
+        old.put(2, &[]);
+    }
+    let mut log = open(&old.disk());
+    let records = as_read(&old.records);
+    let last = records[records.len() - 1].0.index.0;
+    let options = |max_entries, wait| ReadOptions { max_entries, wait, ..Default::default() };
+    let now = Some(Duration::ZERO);
+    for at in 0..=last {
+        let next = records.iter().position(|(entry, _)| entry.index.0 >= at).unwrap();
+        for most in [1, 3, 100] {
+            let view = log.shared.read(Index(at), &options(most, now)).unwrap();
+            let found = view.entries();
+            assert!((1..=most as usize).contains(&found.len()), "{most} from record {at}");
+            let expected = &records[next..next + found.len()];
+            assert!(found.iter().eq(expected.iter().map(|(entry, _)| entry)), "record {at}");
+            assert_eq!(view.pos(), expected[0].0.pos);
+        }
+    }
+    let shared = log.shared.clone();
+    for at in [last + 1, last + 2] {
+        assert_eq!(shared.read(Index(at), &options(1, now)).err(), Some(Status::NotCommitted));
+    }
+    let waits = std::thread::spawn(move || {
+        let view = shared.read(Index(last + 1), &options(1, None)).unwrap();
+        (view.entries().to_vec(), view.next_index())
+    });
+    let entry = log.append(b"behind", None).unwrap();
+    log.settle();
+    assert_eq!(waits.join().unwrap(), (vec![entry], entry.index + 1));
 }
 
 /// Acceptance 4: term and vote come from `currterm`, and the term of the last record is enough

@@ -102,25 +102,34 @@ impl Drop for Pin {
 
 impl Shared {
     /// Pins committed records from `index` on, as many as the limits allow and lie in one segment.
+    /// No-ops of DLedger's are stepped over: there is always a record in it.
     pub fn read(&self, index: Index, options: &ReadOptions) -> Result<View, Status> {
-        if let Err(status) = self.bounds().check(index) {
-            let waits = status == Status::NotCommitted && options.wait != Some(Duration::ZERO);
-            if !waits || !self.wait_committed(index, self.clock.deadline(options.wait)) {
-                return Err(status);
+        let deadline = self.clock.deadline(options.wait);
+        let mut index = index;
+        let (first, bounds) = loop {
+            if let Err(status) = self.bounds().check(index) {
+                let waits = status == Status::NotCommitted && options.wait != Some(Duration::ZERO);
+                if !waits || !self.wait_committed(index, deadline) {
+                    return Err(status);
+                }
             }
-        }
-        let bounds = self.bounds();
-        bounds.check(index)?;
-        let first = self.place(index)?;
+            let bounds = self.bounds();
+            bounds.check(index)?;
+            let first = self.place(index)?;
+            if !is_stepped_over(&first.header) {
+                break (first, bounds);
+            }
+            index = index + 1;
+        };
         if options.sequential {
             first.segment.map.advise_sequential();
         }
         let most = u64::from(options.max_entries.max(1));
-        let end = bounds.committed.index.0.min(index.0.saturating_add(most));
+        let committed = bounds.committed.index;
         let mut view = View {
             pos: first.header.pos,
             len: 0,
-            entries: Vec::with_capacity((end - index.0).min(1024) as usize),
+            entries: Vec::with_capacity(most.min(committed.0 - index.0).min(1024) as usize),
             next_index: index,
             pin: self.pin(first.segment),
         };
@@ -135,7 +144,8 @@ impl Shared {
                 view.entries.push(entry_of(&header));
             }
             let next = view.next_index;
-            if next.0 >= end || header.end() + HEADER as u64 > view.pin.segment.end() {
+            let all = next >= committed || view.entries.len() as u64 >= most;
+            if all || header.end() + HEADER as u64 > view.pin.segment.end() {
                 break;
             }
             match self.next_in(&view.pin.segment, header.end(), next)? {
