@@ -281,11 +281,20 @@ static void prefix(void) {
     CHECK(last.pos == 3 * SEGMENT && last.base[48] == 'a' + 9);
     IS(DL_E_NOT_COMMITTED, dl_segment_pin(log, state.committed.pos, &(dl_segment){0}));
     IS(DL_OK, dl_read_pos(log, entries[2].body_pos, SIZE_MAX, &bytes));
-    CHECK(bytes.len == SEGMENT - entries[2].body_pos && bytes.next_index >= 2);
+    CHECK(bytes.len == SEGMENT - entries[2].body_pos && bytes.next_index == IN_ONE);
     dl_view_release(&bytes);
     IS(DL_OK, dl_read_pos(log, entries[9].pos, SIZE_MAX, &bytes));
-    CHECK(bytes.len == BODY + 48);
+    CHECK(bytes.len == BODY + 48 && bytes.next_index == state.committed.index);
     dl_view_release(&bytes);
+    /* And who goes on by index goes on with the record that has the next byte. */
+    for (int i = 0; i < RECORDS; i++) {
+        const size_t lens[] = {1, 47, 48 + BODY - 1, 48 + BODY};
+        for (int k = 0; k < 4; k++) {
+            IS(DL_OK, dl_read_pos(log, entries[i].pos, lens[k], &bytes));
+            CHECK(bytes.len == lens[k] && bytes.next_index == (uint64_t)i + (k == 3));
+            dl_view_release(&bytes);
+        }
+    }
     IS(DL_E_NOT_COMMITTED, dl_read_pos(log, state.committed.pos, 1, &none));
     IS(DL_OK, dl_read_pos(log, entries[0].pos, 100, &bytes));
 

@@ -54,7 +54,8 @@ impl View {
         &self.entries
     }
 
-    /// Where to go on reading.
+    /// Where to go on reading: the first record behind it; of [`Shared::read_pos`]: the record that
+    /// has the byte behind it.
     pub fn next_index(&self) -> Index {
         self.next_index
     }
@@ -168,7 +169,13 @@ impl Shared {
         let segment = self.reader.segment(pos)?;
         let end = segment.end().min(bounds.committed.pos);
         let len = (end - pos).min(max_len as u64);
-        let next_index = self.reader.index_at(pos, &bounds).unwrap_or(bounds.committed.index);
+        let next_index = if pos + len == bounds.committed.pos {
+            bounds.committed.index
+        } else {
+            // Where it cannot be told, a read there says what is damaged.
+            let found = self.reader.index_at(pos + len, &bounds);
+            found.unwrap_or_else(|(_, damaged)| damaged.unwrap_or(bounds.committed.index))
+        };
         Ok(View { pin: self.pin(segment), pos, len, entries: Vec::new(), next_index })
     }
 
