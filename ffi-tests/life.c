@@ -158,7 +158,7 @@ static void *follow(void *user_data) {
     IS(DL_E_NOT_COMMITTED, dl_read(log, FOLLOWED, &opts, &none));
     CHECK(now_ms() - begin >= 90);
     opts.timeout_ms = DL_FOREVER; /* ended by dl_stop */
-    IS(DL_E_NOT_COMMITTED, dl_read(log, FOLLOWED, &opts, &none));
+    IS(DL_E_STOPPED, dl_read(log, FOLLOWED, &opts, &none));
     CHECK(none.priv[0] == NULL);
     return NULL;
 }
@@ -198,6 +198,14 @@ static void follows(void) {
     IS(DL_OK, dl_stop(log, 20000));
     for (int i = 0; i < 2; i++)
         join(followers[i]);
+    /* What is committed reads as before; what is not is not waited for. */
+    dl_read_opts opts = DL_READ_OPTS_INIT;
+    dl_view view = {0};
+    opts.timeout_ms = DL_FOREVER;
+    IS(DL_OK, dl_read(log, FOLLOWED - 1, &opts, &view));
+    dl_view_release(&view);
+    IS(DL_E_STOPPED, dl_read(log, FOLLOWED, &opts, &view));
+    IS(DL_E_NOT_COMMITTED, dl_read(log, FOLLOWED, NULL, &view));
     CHECK(barriers == 1);
     dl_close(log);
 }

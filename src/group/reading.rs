@@ -9,7 +9,7 @@ use crate::commitlog::read::{Place, is_stepped_over};
 use crate::commitlog::record::{self, HEADER, Header};
 use crate::commitlog::segment::Segment;
 use crate::error::{Error, Status};
-use crate::group::shared::Shared;
+use crate::group::shared::{Life, Shared};
 use crate::group::staging::Entry;
 use crate::types::Index;
 
@@ -110,9 +110,10 @@ impl Shared {
         let (first, bounds) = loop {
             if let Err(status) = self.bounds().check(index) {
                 let waits = status == Status::NotCommitted && options.wait != Some(Duration::ZERO);
-                if !waits || !self.wait_committed(index, deadline) {
+                if !waits {
                     return Err(status);
                 }
+                self.wait_for(index, deadline)?;
             }
             let bounds = self.bounds();
             bounds.check(index)?;
@@ -230,6 +231,19 @@ impl Shared {
         let segment = self.reader.segment(pos)?;
         let begin = bounds.begin.pos.max(segment.pos);
         Ok(PinnedSegment { pin: self.pin(segment), begin })
+    }
+
+    /// Waits until the record is committed. A wait that the end of the log cuts short says so.
+    fn wait_for(&self, index: Index, deadline: u64) -> Result<(), Status> {
+        if self.wait_committed(index, deadline) {
+            return Ok(());
+        }
+        let over = self.clock.now() >= deadline;
+        Err(match self.life() {
+            Life::Stopped if !over => Status::Stopped,
+            Life::Failed if !over => Status::Failed,
+            _ => Status::NotCommitted,
+        })
     }
 
     fn pin(&self, segment: Arc<Segment>) -> Pin {
