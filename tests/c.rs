@@ -87,6 +87,12 @@ fn damage() {
     program("damage.c", C);
 }
 
+/// The rule about signals: a copy meets a bad medium as a status.
+#[test]
+fn bad_medium() {
+    program("bad_medium.c", FAULTY);
+}
+
 /// P1, acceptance 5: kill -9 at random instants. `DLEDGER_ROUNDS` says how often.
 #[test]
 fn kill9() {

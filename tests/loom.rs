@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use dledger::commitlog::index::{IndexUnit, Units};
 use dledger::commitlog::read::{Bounds, Reader};
 use dledger::commitlog::record::{Header, MAGIC};
-use dledger::commitlog::segment::{Segment, Shelf, path};
+use dledger::commitlog::segment::{Segment, Shelf, Through, path};
 use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
@@ -309,7 +309,7 @@ fn pins(log: &Shelf, fault: Fault) {
             Err(status) => assert_eq!(status, other),
             Ok(()) => {
                 point.swap(true, Ordering::SeqCst);
-                match reader.place(Index(index)) {
+                match reader.place(Through::Map, Index(index)) {
                     Ok(place) => pinned.push(place),
                     Err(error) => {
                         assert_eq!((error.status(), index), (Status::Compacted, 0));

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use crate::commitlog::record::{Header, u32_at, u64_at};
+use crate::commitlog::segment::Through;
 use crate::disk::{Disk, File, Map, data_ranges};
 use crate::error::{Error, Result};
 use crate::types::{Index, RaftIndex};
@@ -179,11 +180,23 @@ impl Units {
 
     /// The unit at `slot`, or `None` if no file has it.
     pub fn get(&self, slot: u64) -> Option<[u8; UNIT as usize]> {
-        let base = self.files.first()?.first;
-        let n = slot.checked_sub(base)? / self.units_per_file;
-        let file = self.files.get(n as usize)?;
+        self.read(Through::Map, slot).ok()?
+    }
+
+    /// The same, through the mapping or not.
+    pub fn read(&self, through: Through, slot: u64) -> Result<Option<[u8; UNIT as usize]>> {
+        let Some(file) = self.file_of(slot) else { return Ok(None) };
         let mut unit = [0; UNIT as usize];
-        file.map.copy((slot - file.first) * UNIT, &mut unit).then_some(unit)
+        match through.read(&*file.file, &file.map, (slot - file.first) * UNIT, &mut unit) {
+            Ok(()) => Ok(Some(unit)),
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(Error::io(self.path(file.first), e)),
+        }
+    }
+
+    /// Whether a file has the unit at `slot`.
+    pub fn has(&self, slot: u64) -> bool {
+        self.file_of(slot).is_some()
     }
 
     /// Writes whole units from `slot` on. There is room: see [`Units::allocated`].

@@ -9,9 +9,10 @@ mod tests;
 
 use std::ops::Range;
 
-use crate::commitlog::index::{BatchUnit, Kind};
+use crate::commitlog::index::{BatchUnit, IndexUnit, Kind};
 use crate::commitlog::received::{Claim, check, controls};
 use crate::commitlog::record::{self, HEADER, Header, MAGIC, chain_crc};
+use crate::commitlog::segment::Through;
 use crate::commitlog::{CommitLog, put_index_units, segment};
 use crate::error::{Error, Result};
 use crate::types::{Anchor, Index, RaftIndex};
@@ -113,7 +114,15 @@ impl CommitLog {
 
     fn place_of(&self, raft_index: RaftIndex) -> Option<(u64, u32)> {
         let unit = self.sealed_unit(raft_index)?;
-        let len = self.anchor(raft_index)?.pos.checked_sub(unit.pos)?;
+        let end = if raft_index == self.end.raft_index {
+            self.end.pos
+        } else {
+            // As the bytes: an index unit that is lost is no signal.
+            let last = (unit.first + u64::from(unit.count)).0.checked_sub(1)?;
+            let last = self.index.read(Through::File, last).ok()??;
+            IndexUnit::decode(&last).filter(|found| found.pos >= unit.pos)?.end()
+        };
+        let len = end.checked_sub(unit.pos)?;
         Some((unit.pos, u32::try_from(len).ok()?))
     }
 

@@ -8,6 +8,26 @@ use crate::commitlog::index::Units;
 use crate::disk::{Disk, File, Map};
 use crate::error::{Error, Result};
 
+/// How bytes of a file are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// In place: a medium error is a signal.
+    Map,
+    /// By `read`: a medium error is an error.
+    File,
+}
+
+impl Through {
+    /// Fills `buf` from `at`; `UnexpectedEof` beyond the end.
+    pub fn read(self, file: &dyn File, map: &Map, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        match self {
+            Through::Map if map.copy(at, buf) => Ok(()),
+            Through::Map => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Through::File => file.read_at(buf, at),
+        }
+    }
+}
+
 /// One data file.
 pub struct Segment {
     /// Position of its first byte: a multiple of the segment size.
@@ -32,6 +52,11 @@ impl Segment {
     pub fn of_file(file: Arc<dyn File>, pos: u64, bytes: u64) -> std::io::Result<Segment> {
         let map = file.map()?;
         Ok(Segment { pos, bytes, file, map })
+    }
+
+    /// Fills `buf` from position `pos` of the log on; `UnexpectedEof` beyond the segment's end.
+    pub fn read(&self, through: Through, pos: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        through.read(&*self.file, &self.map, pos - self.pos, buf)
     }
 
     /// The first position behind it.

@@ -11,16 +11,17 @@ use std::sync::Arc;
 use crate::commitlog::index::{IndexUnit, UNIT};
 use crate::commitlog::read::{Place, place_at, unit_of};
 use crate::commitlog::record::{self, HEADER, Header, MAGIC_BLANK};
-use crate::commitlog::segment::{Segment, Shelf};
+use crate::commitlog::segment::{Segment, Shelf, Through};
 use crate::types::Index;
 
 /// The committed record with an index, found from one before it; `None` where the headers between
-/// are damaged. `dledger_end` is the position below which records may have no checksums.
-pub(super) fn to(shelf: &Shelf, index: Index, dledger_end: u64) -> Option<Place> {
-    let mut at = start(shelf, index)?;
+/// are damaged. `dledger_end` is the position below which records may have no checksums. All that it
+/// takes is read `through`.
+pub(super) fn to(shelf: &Shelf, through: Through, index: Index, dledger_end: u64) -> Option<Place> {
+    let mut at = start(shelf, through, index)?;
     let mut learned = Learned { shelf, first: at.header.index, units: Vec::new() };
     while at.header.index < index {
-        let next = behind(shelf, &at)?;
+        let next = behind(shelf, through, &at)?;
         learned.pass(&next.header, follows(&at.header, &next.header, dledger_end));
         at = next;
     }
@@ -30,10 +31,12 @@ pub(super) fn to(shelf: &Shelf, index: Index, dledger_end: u64) -> Option<Place>
 
 /// Where to set out: the nearest record before `index` that a unit leads to, or else the first of a
 /// segment.
-fn start(shelf: &Shelf, index: Index) -> Option<Place> {
+fn start(shelf: &Shelf, through: Through, index: Index) -> Option<Place> {
     let nearest = (1..=NEAR).map_while(|n| index.0.checked_sub(n).map(Index)).find_map(|before| {
-        unit_of(shelf, before).and_then(|unit| place_at(shelf, unit.pos, before).ok())
+        let unit = unit_of(shelf, through, before).ok()??;
+        place_at(shelf, through, unit.pos, before).ok()
     });
+    let first_in = |segment| first_in(segment, through);
     // A segment's first record is no proof of itself, but of the one that follows.
     let first = || shelf.segments.first().and_then(first_in).filter(|p| p.header.index == index);
     let earlier = || {
@@ -44,11 +47,12 @@ fn start(shelf: &Shelf, index: Index) -> Option<Place> {
 }
 
 /// The first record of a segment, perhaps behind a blank (DLedger's `resetOffset`).
-fn first_in(segment: &Arc<Segment>) -> Option<Place> {
+fn first_in(segment: &Arc<Segment>, through: Through) -> Option<Place> {
     let mut at = 0;
     loop {
         let mut bytes = [0; HEADER];
-        let header = segment.map.copy(at, &mut bytes).then(|| Header::decode(&bytes))?;
+        segment.read(through, segment.pos + at, &mut bytes).ok()?;
+        let header = Header::decode(&bytes);
         if at == 0 && header.magic == MAGIC_BLANK && header.size > 0 {
             at = u64::from(header.size);
             continue;
@@ -60,9 +64,10 @@ fn first_in(segment: &Arc<Segment>) -> Option<Place> {
 }
 
 /// The record that follows: right behind, or at the next segment's beginning.
-fn behind(shelf: &Shelf, at: &Place) -> Option<Place> {
+fn behind(shelf: &Shelf, through: Through, at: &Place) -> Option<Place> {
     let next = at.header.index + 1;
-    [at.header.end(), at.segment.end()].into_iter().find_map(|pos| place_at(shelf, pos, next).ok())
+    let places = [at.header.end(), at.segment.end()];
+    places.into_iter().find_map(|pos| place_at(shelf, through, pos, next).ok())
 }
 
 /// Whether a header is the true successor of the one before it, as far as can be told.

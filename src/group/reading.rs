@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::commitlog::read::{Place, is_stepped_over};
 use crate::commitlog::record::{self, HEADER, Header};
-use crate::commitlog::segment::Segment;
+use crate::commitlog::segment::{Segment, Through};
 use crate::error::{Error, Status};
 use crate::group::shared::{Life, Shared};
 use crate::group::staging::Entry;
@@ -180,8 +180,8 @@ impl Shared {
         Ok(View { pin: self.pin(segment), pos, len, entries: Vec::new(), next_index })
     }
 
-    /// Copies one body by `read`, and verifies it: a medium error is an error, not a signal. The
-    /// entry comes with [`Status::TooLarge`] as well.
+    /// Copies one body and verifies it. All that it takes it reads by `read`, never through a mapping:
+    /// a medium error is an error, not a signal. The entry comes with [`Status::TooLarge`] as well.
     pub fn read_copy(
         &self,
         index: Index,
@@ -189,27 +189,19 @@ impl Shared {
     ) -> Result<Entry, (Status, Option<Entry>)> {
         let alone = |status| (status, None);
         self.bounds().check(index).map_err(alone)?;
-        let place = self.place(index).map_err(alone)?;
+        let lost = |error| alone(self.report(index, error));
+        let place = self.reader.place(Through::File, index).map_err(lost)?;
         let entry = entry_of(&place.header);
         let Some(body) = buf.get_mut(..entry.body_len as usize) else {
             return Err((Status::TooLarge, Some(entry)));
         };
-        let at = entry.pos - place.segment.pos;
-        let mut header = [0; HEADER];
-        let read = place.segment.file.read_at(&mut header, at);
-        let read = read.and_then(|()| place.segment.file.read_at(body, at + HEADER as u64));
-        if let Err(error) = read {
+        place.segment.read(Through::File, entry.pos + HEADER as u64, body).map_err(|error| {
             let what = format!("read of record {index} at position {}", entry.pos);
-            return Err(alone(self.report(index, Error::io(what, error))));
-        }
-        let place = Place { header: Header::decode(&header), ..place };
-        if entry_of(&place.header) != entry {
-            let error = Error::corrupt(entry.pos, format!("the header of record {index}"));
-            return Err(alone(self.report(index, error)));
-        }
-        match self.reader.verify(&place, body, &self.begin()) {
+            lost(Error::io(what, error))
+        })?;
+        match self.reader.verify(Through::File, &place, body, &self.begin()) {
             Ok(()) => Ok(entry),
-            Err(error) => Err(alone(self.report(index, error))),
+            Err(error) => Err(lost(error)),
         }
     }
 
@@ -252,7 +244,7 @@ impl Shared {
     }
 
     fn place(&self, index: Index) -> Result<Place, Status> {
-        self.reader.place(index).map_err(|error| self.report(index, error))
+        self.reader.place(Through::Map, index).map_err(|error| self.report(index, error))
     }
 
     /// The header at `pos`, where a record with this index begins; `None` if a blank does.
@@ -270,7 +262,7 @@ impl Shared {
         let body = segment.map.bytes(at..at + u64::from(header.body_len)).unwrap_or_default();
         let place = Place { segment: segment.clone(), header: *header };
         self.reader
-            .verify(&place, body, &self.begin())
+            .verify(Through::Map, &place, body, &self.begin())
             .map_err(|error| self.report(header.index, error))
     }
 

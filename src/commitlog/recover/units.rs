@@ -9,7 +9,7 @@ use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, Units, batch_slo
 use crate::commitlog::read::Reader;
 use crate::commitlog::record::chain_crc;
 use crate::commitlog::recover::Found;
-use crate::commitlog::segment::Shelf;
+use crate::commitlog::segment::{Shelf, Through};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::types::{Anchor, Index, RaftIndex};
@@ -65,7 +65,7 @@ impl Found {
         let begin = self.meta.begin;
         // A header says what it says if it follows in the chain.
         let header = |index: Index| {
-            let header = reader.place(index).ok()?.header;
+            let header = reader.place(Through::Map, index).ok()?.header;
             let before = index.0.checked_sub(1).map(Index).filter(|_| index > begin.index);
             let before = before.map_or(Some(begin.chain), |before| reader.chain_of(before))?;
             (chain_crc(before, &header.encode()) == header.chain_crc).then_some(header)
