@@ -73,6 +73,14 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// There is no descriptor for a file. There may be one later, as room on a full disk.
+    #[error("no descriptor: {what}: {source}")]
+    Descriptors {
+        /// What was wanted.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The disk is full.
     #[error("disk full: {what}: {source}")]
     DiskFull {
@@ -111,7 +119,7 @@ impl Error {
             Error::Config(_) => Status::Config,
             Error::Version(_) => Status::Version,
             Error::Locked => Status::Locked,
-            Error::Resource { .. } => Status::Resource,
+            Error::Resource { .. } | Error::Descriptors { .. } => Status::Resource,
             Error::DiskFull { .. } => Status::DiskFull,
             Error::Io { .. } => Status::Io,
             Error::Corrupt { .. } => Status::Corrupt,
@@ -123,15 +131,22 @@ impl Error {
     pub fn errno(&self) -> i32 {
         match self {
             Error::Resource { source, .. }
+            | Error::Descriptors { source, .. }
             | Error::DiskFull { source, .. }
             | Error::Io { source, .. } => source.raw_os_error().unwrap_or(0),
             _ => 0,
         }
     }
 
-    /// An error of the disk while doing `what`; a full disk has a variant of its own.
+    /// An error while doing `what` with the disk; a full disk has a variant of its own, and what the
+    /// system lacked is no fault of the disk's.
     pub fn io(what: impl Into<String>, source: io::Error) -> Error {
         let what = what.into();
+        match source.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => return Error::Descriptors { what, source },
+            Some(libc::ENOMEM) => return Error::Resource { what: "memory for a file", source },
+            _ => {}
+        }
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Error::DiskFull { what, source }
@@ -149,5 +164,26 @@ impl Error {
 impl From<Status> for Error {
     fn from(status: Status) -> Error {
         Error::Status(status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the system lacked is not the disk's fault, and keeps its number.
+    #[test]
+    fn what_the_system_lacks_is_a_resource() {
+        for (errno, status) in [
+            (libc::EMFILE, Status::Resource),
+            (libc::ENFILE, Status::Resource),
+            (libc::ENOMEM, Status::Resource),
+            (libc::ENOSPC, Status::DiskFull),
+            (libc::EDQUOT, Status::DiskFull),
+            (libc::EIO, Status::Io),
+        ] {
+            let error = Error::io("data", io::Error::from_raw_os_error(errno));
+            assert_eq!((error.status(), error.errno()), (status, errno));
+        }
     }
 }

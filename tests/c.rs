@@ -93,6 +93,12 @@ fn bad_medium() {
     program("bad_medium.c", FAULTY);
 }
 
+/// A process that is out of descriptors keeps its logs.
+#[test]
+fn no_descriptors() {
+    program("no_descriptors.c", C);
+}
+
 /// P1, acceptance 5: kill -9 at random instants. `DLEDGER_ROUNDS` says how often.
 #[test]
 fn kill9() {

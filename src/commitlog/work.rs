@@ -76,19 +76,25 @@ struct Asked {
     under_way: bool,
     /// What is under way is for a log that has begun anew since.
     stale: bool,
-    /// The last one met a full disk.
-    met_full: bool,
+    /// The last one met a full disk, or had no descriptor.
+    refused: Option<Error>,
 }
 
 impl Asked {
-    /// Takes in what came of it; `None`: it is of no use. A full disk is remembered, not an error:
-    /// it is tried again.
+    /// Takes in what came of it; `None`: it is of no use. A full disk, or that there was no
+    /// descriptor, is remembered, not an error: it is tried again.
     fn back<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
         let stale = std::mem::take(&mut self.stale);
         self.under_way = false;
-        self.met_full = matches!(result, Err(Error::DiskFull { .. }));
+        let before = self.refused.take();
         match result {
-            Err(Error::DiskFull { .. }) => Ok(None),
+            Err(error @ (Error::DiskFull { .. } | Error::Descriptors { .. })) => {
+                if before.is_none() {
+                    tracing::warn!("nothing is made ahead: {error}");
+                }
+                self.refused = Some(error);
+                Ok(None)
+            }
             other => other.map(|done| Some(done).filter(|_| !stale)),
         }
     }
@@ -99,6 +105,17 @@ impl Allocating {
     pub(super) fn begin_anew(&mut self) {
         self.index.stale = self.index.under_way;
         self.batches.stale = self.batches.under_way;
+    }
+
+    /// What the last one of each kind met.
+    fn refused(&self) -> [Option<&Error>; 3] {
+        [&self.spare, &self.index, &self.batches].map(|asked| asked.refused.as_ref())
+    }
+
+    fn no_descriptor(&mut self) -> Option<Error> {
+        let all = [&mut self.spare, &mut self.index, &mut self.batches];
+        let lacks = |asked: &&mut Asked| matches!(asked.refused, Some(Error::Descriptors { .. }));
+        all.into_iter().find(lacks)?.refused.take()
     }
 }
 
@@ -144,8 +161,13 @@ impl CommitLog {
 
     /// Whether the last allocation of any kind met a full disk.
     pub fn allocation_met_full_disk(&self) -> bool {
-        let Allocating { spare, index, batches, .. } = &self.allocating;
-        spare.met_full || index.met_full || batches.met_full
+        let is_full = |error: &Error| matches!(error, Error::DiskFull { .. });
+        self.allocating.refused().into_iter().flatten().any(is_full)
+    }
+
+    /// Whether the last allocation of any kind is to be tried again, after a while.
+    pub fn allocation_was_refused(&self) -> bool {
+        self.allocating.refused().iter().any(|refused| refused.is_some())
     }
 
     /// Sees to it that a call of so many records and bytes has room, when it comes alone.
@@ -182,7 +204,8 @@ impl CommitLog {
         work
     }
 
-    /// Takes in what was allocated. A full disk is no error: it is tried again.
+    /// Takes in what was allocated. A full disk is no error, nor is it that there was no descriptor:
+    /// it is tried again.
     pub fn allocated(&mut self, done: Done) -> Result<()> {
         match done {
             Done::Spare(result) => self.spares.extend(self.allocating.spare.back(result)?),
@@ -207,7 +230,8 @@ impl CommitLog {
         self.spares.len() as u64 * self.meta.segment_bytes
     }
 
-    /// Allocates all that is wanted, here and now; a full disk is left for later.
+    /// Allocates all that is wanted, here and now; a full disk is left for later. Without a
+    /// descriptor there may not even be a file for the first entry: that is an error.
     pub fn allocate_now(&mut self, full_ppm: u64) -> Result<()> {
         loop {
             let work = self.wanted(full_ppm);
@@ -215,14 +239,14 @@ impl CommitLog {
                 return Ok(());
             }
             // All of it: what is given out and does not come back is never given out again.
-            let mut full = false;
+            let mut refused = false;
             for work in work {
                 let done = work.run(&*self.disk.clone());
                 self.allocated(done)?;
-                full |= self.allocation_met_full_disk();
+                refused |= self.allocation_was_refused();
             }
-            if full {
-                return Ok(());
+            if refused {
+                return self.allocating.no_descriptor().map_or(Ok(()), Err);
             }
         }
     }

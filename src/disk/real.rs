@@ -5,11 +5,12 @@
 //! test can stand in between. A sync that failed is reported once and never tried again: the
 //! kernel may have dropped the pages, and a second try would then succeed without them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, SeekFrom};
@@ -21,6 +22,9 @@ use super::{Disk, File, Map, Space};
 pub struct RealDisk {
     /// Absolute: the host program may change its working directory.
     dir: PathBuf,
+    /// Directories by name, kept open: what is written goes on where the process has no descriptor
+    /// left.
+    dirs: Mutex<BTreeMap<String, Arc<fs::File>>>,
 }
 
 impl RealDisk {
@@ -28,12 +32,25 @@ impl RealDisk {
     pub fn new(dir: impl Into<PathBuf>) -> io::Result<RealDisk> {
         let dir = std::path::absolute(dir.into())?;
         make_dirs(&dir)?;
-        Ok(RealDisk { dir })
+        let disk = RealDisk { dir, dirs: Mutex::default() };
+        disk.opened("")?;
+        Ok(disk)
     }
 
     /// The directory's path, absolute.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// A directory, open from now on.
+    fn opened(&self, dir: &str) -> io::Result<Arc<fs::File>> {
+        let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = dirs.get(dir) {
+            return Ok(open.clone());
+        }
+        let open = Arc::new(fs::File::open(self.path(dir))?);
+        dirs.insert(dir.into(), open.clone());
+        Ok(open)
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -77,7 +94,8 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, dir: &str) -> io::Result<()> {
-        make_dir(&self.path(dir))
+        make_dir(&self.path(dir))?;
+        self.opened(dir).map(drop)
     }
 
     fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn File>> {
@@ -110,7 +128,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        sync_dir(&self.path(dir))
+        self.opened(dir)?.sync_all()
     }
 
     fn space(&self) -> io::Result<Space> {

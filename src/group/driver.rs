@@ -81,8 +81,8 @@ pub struct Driver {
     chain: (u32, RaftIndex),
     /// Raw bytes of the message that was stepped last.
     raw: Bytes,
-    /// A write that met a full disk, to be tried again.
-    stalled: Option<(Output, Vec<LogEntry>)>,
+    /// A write that met a full disk, or had no descriptor, to be tried again; and which of both.
+    stalled: Option<(Output, Vec<LogEntry>, Status)>,
     network: Box<dyn Network>,
     /// Something was sent in this turn.
     sent: bool,
@@ -250,7 +250,7 @@ impl Driver {
         let now = self.shared.clock.now();
         self.sent = false;
         self.take_done(now)?;
-        if let Some((output, entries)) = self.stalled.take()
+        if let Some((output, entries, _)) = self.stalled.take()
             && !self.write(output, entries, now)?
         {
             return self.stalled_turn(now);
@@ -390,11 +390,13 @@ impl Driver {
     /// Writes one output. False if the disk is full: to be tried again.
     fn write(&mut self, output: Output, entries: Vec<LogEntry>, now: u64) -> Result<bool> {
         match self.store(&output, &entries) {
-            Err(Error::DiskFull { what, source }) => {
-                warn!("disk full: {what}: {source}");
-                self.shared.disk_full.store(true, Ordering::Relaxed);
+            Err(error @ (Error::DiskFull { .. } | Error::Descriptors { .. })) => {
+                warn!("{error}");
+                if matches!(error, Error::DiskFull { .. }) {
+                    self.shared.disk_full.store(true, Ordering::Relaxed);
+                }
                 self.timers.retry = now.saturating_add(nanos(FULL_DISK_RETRY));
-                self.stalled = Some((output, entries));
+                self.stalled = Some((output, entries, error.status()));
                 return Ok(false);
             }
             result => result?,

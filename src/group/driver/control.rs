@@ -39,10 +39,10 @@ impl Driver {
     fn answer_one(&mut self, control: &Control, now: u64) -> Result<bool> {
         match control {
             // The caller may be who makes room: it must not wait for that.
-            Control::Flush(slot) if self.stalled.is_some() => {
-                slot.answer(Status::DiskFull, Index(0));
-            }
-            Control::Flush(slot) => self.flush(slot)?,
+            Control::Flush(slot) => match &self.stalled {
+                Some(stalled) => drop(slot.answer(stalled.2, Index(0))),
+                None => self.flush(slot)?,
+            },
             Control::DeletePrefix(index) => self.delete_prefix(*index)?,
             Control::ReadIndex(slot, deadline) => {
                 self.ask_engine(Asker::Caller(slot.clone()), *deadline, now);
@@ -65,7 +65,8 @@ impl Driver {
                     return Ok(false);
                 }
                 let synced = self.stop(now)?;
-                slot.answer(if synced { Status::Ok } else { Status::DiskFull }, Index(0));
+                let lacks = self.stalled.as_ref().map_or(Status::DiskFull, |stalled| stalled.2);
+                slot.answer(if synced { Status::Ok } else { lacks }, Index(0));
                 return Ok(true);
             }
         }
@@ -190,7 +191,7 @@ impl Driver {
 /// everything else goes on.
 fn keeps_the_head(error: Error) -> Result<()> {
     match error {
-        Error::Corrupt { .. } | Error::DiskFull { .. } => {
+        Error::Corrupt { .. } | Error::DiskFull { .. } | Error::Descriptors { .. } => {
             warn!("nothing is purged: {error}");
             Ok(())
         }

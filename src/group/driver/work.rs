@@ -21,8 +21,8 @@ impl Driver {
             match done {
                 Done::Spare(_) | Done::Index(_) | Done::Batches(_) => {
                     self.core.log_mut().allocated(done)?;
-                    let full = self.core.log().allocation_met_full_disk();
-                    let wait = if full { nanos(FULL_DISK_RETRY) } else { 0 };
+                    let refused = self.core.log().allocation_was_refused();
+                    let wait = if refused { nanos(FULL_DISK_RETRY) } else { 0 };
                     self.timers.allocation = now.saturating_add(wait);
                 }
                 Done::Checkpoint(anchor) => {
