@@ -395,10 +395,11 @@ DL_API DL_NODISCARD dl_status dl_start(dl_log *log, dl_error *err) DL_NOEXCEPT;
  * itself).  It waits without limit for a callback that is running: hold no lock that one takes.
  * Every other wait ends with DL_E_STOPPED.  The directory is unlocked and may be opened again,
  * while this handle goes on reading below the committed mark it had; reads no longer wait.
- * Twice is harmless.  DL_E_TIMED_OUT: stopped as well, but some outcomes are unknown, or the
- * last sync is not over (the lock is then kept).  DL_E_FAILED: stopped as well, but the log had
- * failed, or did so now: not all that was acknowledged need be on this disk.  In a callback or
- * hook: DL_E_DEADLOCK.  [waits]
+ * DL_E_TIMED_OUT: stopped as well, but some outcomes are unknown, or the last sync is not over
+ * (the lock is then kept).  DL_E_FAILED: stopped as well, but the log had failed, or did so now:
+ * not all that was acknowledged need be on this disk.  Twice is harmless: the second call answers
+ * DL_OK, also after a first that did not and while the directory is still locked.  In a callback
+ * or hook: DL_E_DEADLOCK.  [waits]
  */
 DL_API dl_status dl_stop(dl_log *log, uint32_t timeout_ms) DL_NOEXCEPT;
 
