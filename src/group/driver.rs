@@ -41,7 +41,7 @@ use crate::group::metrics::Metrics;
 use crate::group::peers::{FromPeer, Network, Nobody};
 use crate::group::shared::{Life, Marks, Role, Shared};
 use crate::group::staging::{Block, Piece};
-use crate::group::waiters::Event;
+use crate::group::waiters::{Event, Slot};
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, RaftIndex};
 
@@ -104,6 +104,8 @@ pub struct Driver {
     repairs: Repairs,
     /// The leadership is being handed over.
     transfer: Option<Transfer>,
+    /// Who asked for one that is over, and does not know yet.
+    handed_over: Vec<(Arc<Slot>, Status)>,
     /// A change of the members that was asked for here.
     changing: Option<Changing>,
     /// The incarnations that membership entries carried since the open.
@@ -170,6 +172,7 @@ impl Driver {
             asked: Vec::new(),
             repairs: Repairs::default(),
             transfer: None,
+            handed_over: Vec::new(),
             changing: None,
             agreed: BTreeMap::new(),
             agreeing: (0, RaftIndex(0)),
@@ -237,6 +240,7 @@ impl Driver {
         self.marks.role = Role::Stopped;
         self.marks.ready = false;
         self.shared.publish(&self.marks);
+        self.tell_handed_over();
         self.tell(events::ROLE | events::FAILED);
         self.shared.wake_readers();
     }
@@ -515,6 +519,7 @@ impl Driver {
         self.shared.publish(&self.marks);
         self.answer_barriers();
         self.watch_transfer();
+        self.tell_handed_over();
         self.watch_change();
         if self.leading == 0 {
             self.publish_end();

@@ -151,7 +151,12 @@ impl Driver {
             self.core.give_up_transfer();
             self.shared.transferring.store(false, Ordering::SeqCst);
         }
-        if let Some(asker) = transfer.asker {
+        self.handed_over.extend(transfer.asker.map(|asker| (asker, status)));
+    }
+
+    /// Tells who asked for a transfer that is over, once what is published says so, too.
+    pub(super) fn tell_handed_over(&mut self) {
+        for (asker, status) in self.handed_over.drain(..) {
             asker.answer(status, Index(0));
         }
     }
