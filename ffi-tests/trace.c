@@ -63,7 +63,7 @@ static const char *const sayings[] = {
     [DL_LEVEL_WARN] = "units are missing",          /* in dl_open */
     [DL_LEVEL_INFO] = "Leader in term",             /* by the log's own thread */
     [DL_LEVEL_DEBUG] = "dl_open",
-    [DL_LEVEL_TRACE] = "ENTER become_leader", /* by the engine, where it has that compiled in */
+    [DL_LEVEL_TRACE] = "ENTER become_leader", /* by the engine */
 };
 static int heard[DL_LEVEL_TRACE + 1], of_level[DL_LEVEL_TRACE + 1];
 
@@ -126,11 +126,10 @@ static void levels(const char *dir) {
         IS(DL_OK, dl_set_trace(threshold, hears, NULL, NULL));
         says_all(dir, name);
         IS(DL_OK, dl_set_trace(0, NULL, NULL, NULL));
-        for (uint32_t level = DL_LEVEL_ERROR; level < DL_LEVEL_TRACE; level++) {
+        for (uint32_t level = DL_LEVEL_ERROR; level <= DL_LEVEL_TRACE; level++) {
             CHECK((heard[level] > 0) == (level <= threshold));
             CHECK((of_level[level] > 0) == (level <= threshold));
         }
-        CHECK(of_level[DL_LEVEL_TRACE] == 0 || threshold == DL_LEVEL_TRACE);
     }
 }
 
