@@ -158,7 +158,7 @@ impl Shared {
         quantiles(
             &latency.sync,
             "sync_seconds",
-            "How long a sync of data took; one by interval, in the background, counts as 0.",
+            "How long a sync of data took; one by interval from when it was asked for.",
             each,
         );
     }

@@ -13,6 +13,8 @@ use crate::group::driver::{Driver, FULL_DISK_RETRY};
 pub(super) struct Timers {
     sync: u64,
     pub(super) sync_running: bool,
+    /// Since when, in nanoseconds.
+    pub(super) sync_since: u64,
     /// What it syncs was cut meanwhile: its anchor is no more.
     pub(super) sync_void: bool,
     checkpoint: u64,
@@ -37,6 +39,7 @@ impl Timers {
         Timers {
             sync: NEVER,
             sync_running: false,
+            sync_since: 0,
             sync_void: false,
             checkpoint: NEVER,
             checkpoint_running: false,
@@ -106,7 +109,7 @@ impl Driver {
         }
         if now >= self.timers.sync {
             if let Some(work) = self.core.log_mut().sync_elsewhere() {
-                self.timers.sync_running = true;
+                (self.timers.sync_running, self.timers.sync_since) = (true, now);
                 self.submit(work);
             }
             self.timers.sync = NEVER;

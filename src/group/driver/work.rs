@@ -38,7 +38,7 @@ impl Driver {
                     if !std::mem::take(&mut self.timers.sync_void) {
                         self.core.log_mut().synced_elsewhere(anchor);
                     }
-                    self.shared.metrics.synced(0);
+                    self.shared.metrics.synced(now.saturating_sub(self.timers.sync_since));
                 }
                 Done::Remove(result) => result?,
                 Done::Space(space) => {
