@@ -111,6 +111,11 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     sockets(argv[1], 0);
     sockets(argv[1], 1);
+    /* The sanitizer's own allocator may be locked for ever in a child. */
+#ifndef __SANITIZE_ADDRESS__
     texts(argv[1]);
+#else
+    (void)texts;
+#endif
     return 0;
 }
