@@ -45,7 +45,7 @@ use crate::group::waiters::{Event, Slot};
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, RaftIndex};
 
-/// Where work goes that may take long. What comes of it is handed to [`Shared::post`].
+/// Where work goes that may take long. What comes of it is handed to [`Returns::post`](crate::group::shared::Returns::post).
 pub trait Helper: Send {
     /// Takes a piece of work. Does not wait for it.
     fn submit(&mut self, work: Work);
