@@ -126,6 +126,14 @@ final class Engine {
     // ---- State ----------------------------------------------------------------------------------------
 
     LogState state() {
+        LogState state = askState();
+        segments.committedAtLeast(state.committedPosition());
+        // Who sees that begin moved reads nothing below it, whenever the event comes.
+        segments.beginAtLeast(state.beginPosition());
+        return state;
+    }
+
+    private LogState askState() {
         long log = handle.enter();
         Scratch out = Scratch.take();
         try {
@@ -133,9 +141,7 @@ final class Engine {
             if (status != 0) {
                 throw DledgerException.of(status);
             }
-            LogState state = new LogState(out::word, 0);
-            segments.committedAtLeast(state.committedPosition());
-            return state;
+            return new LogState(out::word, 0);
         } finally {
             out.give();
             handle.exit();
@@ -146,7 +152,7 @@ final class Engine {
     void noticed(int what, LogState state) {
         segments.committedAtLeast(state.committedPosition());
         if ((what & LogEvent.BEGIN) != 0) {
-            segments.dropBelow(state.beginPosition());
+            segments.beginAtLeast(state.beginPosition());
         }
         synchronized (changed) {
             changes++;

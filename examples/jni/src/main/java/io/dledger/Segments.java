@@ -13,6 +13,8 @@ final class Segments {
     private volatile Table table = EMPTY;
     /** A lower bound of the committed position. */
     private volatile long committed;
+    /** Nothing that lies wholly below is kept. */
+    private volatile long begin;
     private boolean closed;
 
     Segments(Handle handle) {
@@ -105,12 +107,20 @@ final class Segments {
         return segment;
     }
 
+    /** The log begins there, or behind. */
+    void beginAtLeast(long position) {
+        if (position > begin) {
+            dropBelow(position);
+        }
+    }
+
     /** Purged: what lies wholly below is let go of. */
-    synchronized void dropBelow(long begin) {
+    private synchronized void dropBelow(long position) {
         Table now = table;
         int count = 0;
+        begin = Math.max(begin, position);
         for (Segment segment : now.segments) {
-            if (segment != null && segment.end > begin) {
+            if (segment != null && segment.end > position) {
                 break;
             }
             count++;
