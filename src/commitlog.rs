@@ -32,10 +32,10 @@ use crate::commitlog::meta::{MemberSet, Meta, MetaStore};
 use crate::commitlog::read::Reader;
 use crate::commitlog::segment::{Segment, Shelf};
 use crate::commitlog::work::Spare;
-use crate::disk::Disk;
+use crate::disk::{Disk, Through};
 use crate::error::{Error, Result};
 use crate::plant::{Plant, Plants};
-use crate::types::{Anchor, Index, RaftIndex};
+use crate::types::{Anchor, Index, Mark, RaftIndex};
 
 /// What a directory is given at its birth, and must have ever after.
 #[derive(Clone, Debug)]
@@ -252,17 +252,9 @@ impl CommitLog {
         }
         let unit = self.batch_unit(raft_index)?;
         if unit.kind == Kind::Batch {
-            // Units have no checksums: one that is damaged must not be counted on from.
-            let behind = unit.first.0.checked_add(u64::from(unit.count))?;
-            let last = IndexUnit::decode(&self.index.get(behind.checked_sub(1)?)?)?;
-            return (last.index.0 == behind - 1).then_some(Anchor {
-                index: Index(behind),
-                pos: last.end(),
-                raft_index,
-                term: unit.term,
-                chain: unit.chain,
-                batch: raft_index,
-            });
+            let Mark { index, pos } = self.end_of(Through::Map, &unit)?;
+            let (term, chain) = (unit.term, unit.chain);
+            return Some(Anchor { index, pos, raft_index, term, chain, batch: raft_index });
         }
         let before = self.entry_before(raft_index)?;
         let batch = if before == begin.raft_index { begin.batch } else { before };
@@ -286,6 +278,15 @@ impl CommitLog {
             before = before - 1;
         }
         Some(before)
+    }
+
+    /// Behind the last record of a batch, by the unit of that record. Units have no checksums: one
+    /// that is damaged must not be counted on from.
+    fn end_of(&self, through: Through, unit: &BatchUnit) -> Option<Mark> {
+        let behind = unit.first.0.checked_add(u64::from(unit.count))?;
+        let slot = behind.checked_sub(1)?;
+        let last = IndexUnit::decode(&self.index.read(through, slot).ok()??)?;
+        (last.index.0 == slot).then_some(Mark { index: Index(behind), pos: last.end() })
     }
 
     /// The term of a Raft entry in `begin..=end`.

@@ -85,6 +85,26 @@ pub trait File: Send + Sync + 'static {
     fn map(&self) -> io::Result<Arc<Map>>;
 }
 
+/// How bytes of a file are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// In place: a medium error is a signal.
+    Map,
+    /// By `read`: a medium error is an error.
+    File,
+}
+
+impl Through {
+    /// Fills `buf` from `at`; `UnexpectedEof` beyond the end.
+    pub fn read(self, file: &dyn File, map: &Map, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        match self {
+            Through::Map if map.copy(at, buf) => Ok(()),
+            Through::Map => Err(io::ErrorKind::UnexpectedEof.into()),
+            Through::File => file.read_at(buf, at),
+        }
+    }
+}
+
 /// The stretches from `from` on that may hold bytes other than zero. All of them are found before
 /// one is read or written: what a read brings into the cache of blocks that were only allocated may
 /// count as data from then on, and whoever asks anew behind each read chases its own trail to the

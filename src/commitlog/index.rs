@@ -9,8 +9,7 @@
 use std::sync::Arc;
 
 use crate::commitlog::record::{Header, u32_at, u64_at};
-use crate::commitlog::segment::Through;
-use crate::disk::{Disk, File, Map, data_ranges};
+use crate::disk::{Disk, File, Map, Through, data_ranges};
 use crate::error::{Error, Result};
 use crate::types::{Index, RaftIndex};
 

@@ -8,8 +8,9 @@ use arc_swap::ArcSwap;
 
 use crate::commitlog::index::{IndexUnit, UNIT};
 use crate::commitlog::record::{self, HEADER, Header, MAGIC_NOOP};
-use crate::commitlog::segment::{Segment, Shelf, Through};
+use crate::commitlog::segment::{Segment, Shelf};
 use crate::commitlog::walk;
+use crate::disk::Through;
 use crate::error::{Error, Result, Status};
 use crate::types::{Anchor, Index, Mark};
 

@@ -9,11 +9,11 @@ mod tests;
 
 use std::ops::Range;
 
-use crate::commitlog::index::{BatchUnit, IndexUnit, Kind};
+use crate::commitlog::index::{BatchUnit, Kind};
 use crate::commitlog::received::{Claim, check, controls};
 use crate::commitlog::record::{self, HEADER, Header, MAGIC, chain_crc};
-use crate::commitlog::segment::Through;
 use crate::commitlog::{CommitLog, put_index_units, segment};
+use crate::disk::Through;
 use crate::error::{Error, Result};
 use crate::types::{Anchor, Index, RaftIndex};
 
@@ -118,9 +118,7 @@ impl CommitLog {
             self.end.pos
         } else {
             // As the bytes: an index unit that is lost is no signal.
-            let last = (unit.first + u64::from(unit.count)).0.checked_sub(1)?;
-            let last = self.index.read(Through::File, last).ok()??;
-            IndexUnit::decode(&last).filter(|found| found.pos >= unit.pos)?.end()
+            self.end_of(Through::File, &unit)?.pos
         };
         let len = end.checked_sub(unit.pos)?;
         Some((unit.pos, u32::try_from(len).ok()?))

@@ -5,28 +5,8 @@
 use std::sync::Arc;
 
 use crate::commitlog::index::Units;
-use crate::disk::{Disk, File, Map};
+use crate::disk::{Disk, File, Map, Through};
 use crate::error::{Error, Result};
-
-/// How bytes of a file are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Through {
-    /// In place: a medium error is a signal.
-    Map,
-    /// By `read`: a medium error is an error.
-    File,
-}
-
-impl Through {
-    /// Fills `buf` from `at`; `UnexpectedEof` beyond the end.
-    pub fn read(self, file: &dyn File, map: &Map, at: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        match self {
-            Through::Map if map.copy(at, buf) => Ok(()),
-            Through::Map => Err(std::io::ErrorKind::UnexpectedEof.into()),
-            Through::File => file.read_at(buf, at),
-        }
-    }
-}
 
 /// One data file.
 pub struct Segment {

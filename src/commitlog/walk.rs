@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::commitlog::index::{IndexUnit, UNIT};
 use crate::commitlog::read::{Place, place_at, unit_of};
 use crate::commitlog::record::{self, HEADER, Header, MAGIC_BLANK};
-use crate::commitlog::segment::{Segment, Shelf, Through};
+use crate::commitlog::segment::{Segment, Shelf};
+use crate::disk::Through;
 use crate::types::Index;
 
 /// The committed record with an index, found from one before it; `None` where the headers between

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::commitlog::read::{Place, is_stepped_over};
 use crate::commitlog::record::{self, HEADER, Header};
-use crate::commitlog::segment::{Segment, Through};
+use crate::commitlog::segment::Segment;
+use crate::disk::Through;
 use crate::error::{Error, Status};
 use crate::group::shared::{Life, Shared};
 use crate::group::staging::Entry;

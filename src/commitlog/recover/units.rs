@@ -9,8 +9,8 @@ use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, Units, batch_slo
 use crate::commitlog::read::Reader;
 use crate::commitlog::record::chain_crc;
 use crate::commitlog::recover::Found;
-use crate::commitlog::segment::{Shelf, Through};
-use crate::disk::Disk;
+use crate::commitlog::segment::Shelf;
+use crate::disk::{Disk, Through};
 use crate::error::{Error, Result};
 use crate::types::{Anchor, Index, RaftIndex};
 
