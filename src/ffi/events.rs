@@ -121,8 +121,9 @@ impl Observer for Calls {
         }
     }
 
-    fn hears(&self, token: Token) -> bool {
-        token.call != 0 || self.complete.0.is_some()
+    fn heard(&self, items: &[Completion]) -> u32 {
+        let all = self.complete.0.is_some();
+        items.iter().filter(|item| all || item.token.call != 0).count() as u32
     }
 
     fn event(&self, what: u32, now: &State) {

@@ -12,7 +12,7 @@ use crate::error::Status;
 use crate::group::Metric;
 
 /// With callbacks=poll: runs callbacks that are due, here, and waits up to timeout_ms for the
-/// first.  max 0 = all.  Returns how many completions, events and read barriers it took (not how
+/// first.  max 0 = all.  Returns how many completions, events and read barriers it told (not how
 /// many calls told them), or a dl_status (DL_E_STOPPED before dl_start and after dl_stop).  One
 /// thread at a time (DL_E_INVALID while another runs callbacks), and not in a callback.
 #[unsafe(no_mangle)]

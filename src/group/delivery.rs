@@ -21,9 +21,9 @@ pub trait Observer: Send + Sync + 'static {
     fn event(&self, what: u32, now: &State);
     /// A read barrier that was asked for without waiting.
     fn index_read(&self, token: Token, status: Status, index: Index);
-    /// Whether there is a function for the end of an append with this token.
-    fn hears(&self, _token: Token) -> bool {
-        true
+    /// How many of these have a function to call.
+    fn heard(&self, items: &[Completion]) -> u32 {
+        items.len() as u32
     }
     /// First and last thing of each thread that serves the log, called on it.
     fn thread(&self, starts: bool, callbacks: bool);
@@ -88,8 +88,7 @@ impl Delivery {
                 }
                 Some(Due::Completion(completion, bytes)) => {
                     over += self.complete(completion, bytes, (max - over).min(AT_ONCE));
-                    let heard = self.batch.iter().filter(|item| self.observer.hears(item.token));
-                    ran += heard.count() as u32;
+                    ran += self.observer.heard(&self.batch);
                 }
                 Some(Due::Event(what, now)) => {
                     self.observer.event(what, &now);
@@ -132,6 +131,7 @@ impl Delivery {
         // Before the inbox: what a new leader commits under an index that an append of an older
         // term had is published after that append was ended in there.
         let committed = self.shared.committed();
+        let wants_events = self.shared.wants_events.load(Ordering::Relaxed);
         let (events, now) = {
             let mut inbox = self.shared.inbox();
             std::mem::swap(&mut inbox.waiters, &mut arrived);
@@ -139,7 +139,8 @@ impl Delivery {
                 self.barriers_earliest = self.barriers_earliest.min(barrier.deadline);
                 self.barriers.insert(barrier.number, barrier);
             }
-            (std::mem::take(&mut inbox.events), self.shared.state())
+            let now = wants_events.then(|| self.shared.state());
+            (std::mem::take(&mut inbox.events), now)
         };
         self.waiters.add(&mut arrived);
         self.arrived = arrived;
@@ -148,7 +149,9 @@ impl Delivery {
         }
         self.collect_committed(committed);
         self.collect_expired();
-        self.notice_marks(now);
+        if let Some(now) = now {
+            self.notice_marks(now);
+        }
     }
 
     fn take_event(&mut self, event: Event) {
@@ -212,9 +215,6 @@ impl Delivery {
 
     /// Commits and purges are told merged: how far, not each step.
     fn notice_marks(&mut self, now: State) {
-        if !self.shared.wants_events.load(Ordering::Relaxed) {
-            return;
-        }
         let mut what = 0;
         if now.committed != self.committed {
             what |= events::COMMIT;

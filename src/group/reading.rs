@@ -106,15 +106,16 @@ impl Shared {
     /// Pins committed records from `index` on, as many as the limits allow and lie in one segment.
     /// No-ops of DLedger's are stepped over: there is always a record in it.
     pub fn read(&self, index: Index, options: &ReadOptions) -> Result<View, Status> {
-        let deadline = self.clock.deadline(options.wait);
-        let mut index = index;
+        // The clock is looked at if there is something to wait for.
+        let (mut index, mut deadline) = (index, None);
         let (first, bounds) = loop {
             if let Err(status) = self.bounds().check(index) {
                 let waits = status == Status::NotCommitted && options.wait != Some(Duration::ZERO);
                 if !waits {
                     return Err(status);
                 }
-                self.wait_for(index, deadline)?;
+                let deadline = deadline.get_or_insert_with(|| self.clock.deadline(options.wait));
+                self.wait_for(index, *deadline)?;
             }
             let bounds = self.bounds();
             bounds.check(index)?;
