@@ -138,6 +138,12 @@ impl Error {
         }
     }
 
+    /// Whether what was lacking may be there later: room on the disk, or a descriptor. Until a sync
+    /// has failed for it nothing is lost by trying again.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Error::DiskFull { .. } | Error::Descriptors { .. })
+    }
+
     /// An error while doing `what` with the disk; a full disk has a variant of its own, and what the
     /// system lacked is no fault of the disk's.
     pub fn io(what: impl Into<String>, source: io::Error) -> Error {

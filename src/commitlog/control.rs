@@ -166,7 +166,7 @@ impl Control {
             return Err(Status::Failed.into());
         }
         let file = match write_new(&*self.disk, keep) {
-            Err(e @ (Error::DiskFull { .. } | Error::Descriptors { .. } | Error::Invalid(_))) => {
+            Err(e) if e.may_pass() || matches!(e, Error::Invalid(_)) => {
                 // The half file is in nobody's way, and gone before the next attempt.
                 let _ = self.disk.remove(NAME_NEW);
                 return Err(e);

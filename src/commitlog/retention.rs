@@ -63,7 +63,7 @@ impl CommitLog {
         self.publish();
         match self.purge_controls(begin.batch) {
             // Done at a later purge. The files go in any case: they are what makes room.
-            Err(Error::DiskFull { .. } | Error::Descriptors { .. }) => {}
+            Err(error) if error.may_pass() => {}
             result => result?,
         }
         Ok(Some(Work::Remove(paths)))
@@ -82,8 +82,7 @@ impl CommitLog {
             // The new file is shorter than the bound: lowered first, or a crash looks like damage.
             self.store_meta(|meta| meta.control_end = 0)?;
             let rewritten = self.control.rewrite(&keep);
-            if matches!(rewritten, Ok(()) | Err(Error::DiskFull { .. } | Error::Descriptors { .. }))
-            {
+            if rewritten.as_ref().err().is_none_or(Error::may_pass) {
                 let control_end = self.control.end();
                 self.store_meta(|meta| meta.control_end = control_end)?;
             }

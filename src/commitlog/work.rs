@@ -88,7 +88,7 @@ impl Asked {
         self.under_way = false;
         let before = self.refused.take();
         match result {
-            Err(error @ (Error::DiskFull { .. } | Error::Descriptors { .. })) => {
+            Err(error) if error.may_pass() => {
                 if before.is_none() {
                     tracing::warn!("nothing is made ahead: {error}");
                 }

@@ -7,6 +7,7 @@ mod barriers;
 mod changes;
 mod control;
 mod peers;
+mod publish;
 mod repair;
 mod round;
 mod timers;
@@ -19,14 +20,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::StateRole;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::commitlog::record;
 use crate::commitlog::work::Work;
 use crate::commitlog::{Batch, CommitLog, LogEntry};
 use crate::consensus::core::{Core, OutEntry, Output, Pace};
-use crate::consensus::members;
 use crate::consensus::send::Outgoing;
 use crate::error::{Error, Result, Status};
 use crate::group::clock::{NEVER, nanos};
@@ -39,13 +38,14 @@ use crate::group::driver::transfer::{Preference, Transfer};
 use crate::group::events;
 use crate::group::metrics::Metrics;
 use crate::group::peers::{FromPeer, Network, Nobody};
-use crate::group::shared::{Life, Marks, Role, Shared};
+use crate::group::shared::{Marks, Role, Shared};
 use crate::group::staging::{Block, Piece};
-use crate::group::waiters::{Event, Slot};
+use crate::group::waiters::Slot;
 use crate::plant::{Plant, Plants};
 use crate::types::{Anchor, RaftIndex};
 
-/// Where work goes that may take long. What comes of it is handed to [`Returns::post`](crate::group::shared::Returns::post).
+/// Where work goes that may take long. What comes of it is handed to
+/// [`Returns::post`](crate::group::shared::Returns::post).
 pub trait Helper: Send {
     /// Takes a piece of work. Does not wait for it.
     fn submit(&mut self, work: Work);
@@ -81,8 +81,8 @@ pub struct Driver {
     chain: (u32, RaftIndex),
     /// Raw bytes of the message that was stepped last.
     raw: Bytes,
-    /// A write that met a full disk, or had no descriptor, to be tried again; and which of both.
-    stalled: Option<(Output, Vec<LogEntry>, Status)>,
+    /// A write that is to be tried again.
+    stalled: Option<Stalled>,
     network: Box<dyn Network>,
     /// Something was sent in this turn.
     sent: bool,
@@ -134,6 +134,14 @@ pub struct Driver {
     outstanding: usize,
     stopping: bool,
     failed: bool,
+}
+
+/// A write that met a full disk, or had no descriptor.
+struct Stalled {
+    output: Output,
+    entries: Vec<LogEntry>,
+    /// Which of both.
+    lacks: Status,
 }
 
 impl Driver {
@@ -254,7 +262,7 @@ impl Driver {
         let now = self.shared.clock.now();
         self.sent = false;
         self.take_done(now)?;
-        if let Some((output, entries, _)) = self.stalled.take()
+        if let Some(Stalled { output, entries, .. }) = self.stalled.take()
             && !self.write(output, entries, now)?
         {
             return self.stalled_turn(now);
@@ -394,13 +402,13 @@ impl Driver {
     /// Writes one output. False if the disk is full: to be tried again.
     fn write(&mut self, output: Output, entries: Vec<LogEntry>, now: u64) -> Result<bool> {
         match self.store(&output, &entries) {
-            Err(error @ (Error::DiskFull { .. } | Error::Descriptors { .. })) => {
+            Err(error) if error.may_pass() => {
                 warn!("{error}");
                 if matches!(error, Error::DiskFull { .. }) {
                     self.shared.disk_full.store(true, Ordering::Relaxed);
                 }
                 self.timers.retry = now.saturating_add(nanos(FULL_DISK_RETRY));
-                self.stalled = Some((output, entries, error.status()));
+                self.stalled = Some(Stalled { output, entries, lacks: error.status() });
                 return Ok(false);
             }
             result => result?,
@@ -487,112 +495,6 @@ impl Driver {
             self.committed = anchor;
             self.marks.committed = self.marks.committed.max(anchor.mark());
         }
-    }
-
-    // ---- 9 publish --------------------------------------------------------------------------
-
-    fn publish(&mut self) {
-        self.publish_room();
-        let role = match self.core.state() {
-            StateRole::Leader => Role::Leader,
-            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
-            StateRole::Follower => Role::Follower,
-        };
-        let term = self.core.term();
-        let role = if role == Role::Follower && self.is_learner() { Role::Learner } else { role };
-        self.notice_leadership();
-        if role == Role::Leader && self.leading != term {
-            self.open_order(term);
-        }
-        (self.marks.role, self.marks.term, self.marks.leader) = (role, term, self.core.leader());
-        // Who sees a leader that is ready can append.
-        self.marks.ready = self.core.is_ready() && self.leading == term;
-        self.publish_marks();
-    }
-
-    /// Publishes what is known, and wakes whom it concerns.
-    fn publish_marks(&mut self) {
-        self.marks.flushed = self.core.log().flushed().mark();
-        self.marks.begin = self.core.log().begin().mark();
-        self.shared.set_log_end(self.core.log().end());
-        let before = self.told;
-        self.shared.publish(&self.marks);
-        self.answer_barriers();
-        self.watch_transfer();
-        self.tell_handed_over();
-        self.watch_change();
-        if self.leading == 0 {
-            self.publish_end();
-        }
-        self.told = self.marks;
-        let changed = (before.role, before.term, before.leader, before.ready)
-            != (self.marks.role, self.marks.term, self.marks.leader, self.marks.ready);
-        if changed {
-            self.role_changed();
-        }
-        if before.committed != self.marks.committed {
-            self.shared.settle_committed(self.marks.committed.index);
-            self.shared.wake_readers();
-            let wanted = self.shared.callbacks_due.now() > 0
-                || self.shared.wants_events.load(Ordering::Relaxed);
-            if wanted {
-                self.shared.delivery.ring();
-            }
-        } else if before.begin != self.marks.begin {
-            self.shared.delivery.ring();
-        }
-    }
-
-    fn is_learner(&self) -> bool {
-        let members = &self.core.log().meta().members;
-        !members::votes(members, self.shared.node) && members::has(members, self.shared.node)
-    }
-
-    /// Nobody's order is open: the log's end is the order's. If a hook holds the lock, at a later
-    /// turn.
-    fn publish_end(&mut self) {
-        let end = self.core.log().end().mark();
-        if self.shared.state().end != end
-            && let Ok(_staging) = self.shared.staging.try_lock()
-        {
-            self.shared.publish_end(end);
-        }
-    }
-
-    fn role_changed(&mut self) {
-        info!(
-            "{:?} in term {} (leader {}, ready {})",
-            self.marks.role, self.marks.term, self.marks.leader, self.marks.ready
-        );
-        self.tell(events::ROLE);
-    }
-
-    /// A new leader's order begins behind Raft's end. If a hook holds the lock, at a later turn.
-    fn open_order(&mut self, term: u64) {
-        if self.shared.life() != Life::Running {
-            return;
-        }
-        let Ok(mut staging) = self.shared.staging.try_lock() else { return };
-        let end = self.core.log().end();
-        self.chain = (end.chain, end.batch);
-        staging.begin(term, end.mark());
-        self.shared.publish_end(end.mark());
-        if self.shared.open_gate(term) {
-            self.leading = term;
-            Metrics::add(&self.shared.metrics.leaderships, 1);
-        }
-    }
-
-    fn tell(&mut self, what: u32) {
-        if !self.shared.wants_events.load(Ordering::Relaxed) {
-            return;
-        }
-        // Under the lock: so states are told in the order in which they were.
-        let mut inbox = self.shared.inbox();
-        let now = self.shared.state();
-        inbox.events.push(Event::State { what, now });
-        drop(inbox);
-        self.shared.delivery.ring();
     }
 }
 

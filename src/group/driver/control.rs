@@ -40,7 +40,7 @@ impl Driver {
         match control {
             // The caller may be who makes room: it must not wait for that.
             Control::Flush(slot) => match &self.stalled {
-                Some(stalled) => drop(slot.answer(stalled.2, Index(0))),
+                Some(stalled) => drop(slot.answer(stalled.lacks, Index(0))),
                 None => self.flush(slot)?,
             },
             Control::DeletePrefix(index) => self.delete_prefix(*index)?,
@@ -65,7 +65,7 @@ impl Driver {
                     return Ok(false);
                 }
                 let synced = self.stop(now)?;
-                let lacks = self.stalled.as_ref().map_or(Status::DiskFull, |stalled| stalled.2);
+                let lacks = self.stalled.as_ref().map_or(Status::DiskFull, |stalled| stalled.lacks);
                 slot.answer(if synced { Status::Ok } else { lacks }, Index(0));
                 return Ok(true);
             }
@@ -191,7 +191,7 @@ impl Driver {
 /// everything else goes on.
 fn keeps_the_head(error: Error) -> Result<()> {
     match error {
-        Error::Corrupt { .. } | Error::DiskFull { .. } | Error::Descriptors { .. } => {
+        error if error.may_pass() || matches!(error, Error::Corrupt { .. }) => {
             warn!("nothing is purged: {error}");
             Ok(())
         }
