@@ -146,23 +146,31 @@ impl Shared {
     }
 
     fn write(&self, mut to: TcpStream, queued: &Receiver<(Instant, Vec<u8>)>) {
-        for (due, bytes) in queued {
+        let mut next = queued.recv().ok();
+        while let Some((due, mut bytes)) = next {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let stalls = |state: &mut State| state.mode == Mode::Stall && !state.over;
             let state = self.state.lock().unwrap();
             let state = self.changed.wait_while(state, stalls).unwrap();
             let closed = state.mode == Mode::Cut || state.over;
             drop(state);
+            // A sleep takes longer than it was asked to: what is due by now goes with it.
+            next = queued.try_recv().ok();
+            while let Some((_, more)) = next.take_if(|(due, _)| *due <= Instant::now()) {
+                bytes.extend_from_slice(&more);
+                next = queued.try_recv().ok();
+            }
             if closed || to.write_all(&bytes).is_err() {
                 return;
             }
+            next = next.or_else(|| queued.recv().ok());
         }
     }
 }
 
 const CHUNK: usize = 64 << 10;
-/// Chunks on their way: beyond that the sender feels it.
-const QUEUED_MAX: usize = 64;
+/// Chunks on their way: beyond that the sender feels it. Many are small.
+const QUEUED_MAX: usize = 1024;
 
 /// What comes out of a link, and when it does not.
 #[test]
