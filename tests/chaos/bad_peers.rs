@@ -1,5 +1,5 @@
-//! P9, P10, P18, scenarios 7 and 30: strangers at the port of a member. The group goes on, and their
-//! bytes cost no memory.
+//! P9, P10, P18, scenarios 7 and 30: strangers at the port of a member, with TLS and without. The group
+//! goes on, and their bytes cost no memory.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,6 +11,7 @@ use dledger::wire::hello::PREFIX;
 use dledger::wire::{Hello, Kind};
 
 use crate::alone;
+use crate::certificates::Authority;
 use crate::checker::check;
 use crate::clients::Clients;
 use crate::cluster::Cluster;
@@ -22,8 +23,56 @@ fn strangers_cost_nothing() {
     let cluster = Arc::new(Cluster::new(3, &[]));
     let hello = hello_of_the_first(&cluster);
     cluster.heal();
+    beside(&cluster, |what, goes_on| {
+        for target in what.targets {
+            random_bytes(*target, what.rng);
+            large_hello(*target);
+        }
+        large_frames(&hello, what.targets[1]);
+        goes_on("appends beside bytes");
+        let slow = what.targets.iter().map(|target| slow_hello(*target, &hello)).collect();
+        goes_on("appends beside slow hellos");
+        slow
+    });
+}
+
+/// The same at members that speak TLS: a handshake that does not end holds what its messages hold.
+#[test]
+fn strangers_to_tls_cost_nothing() {
+    let _alone = alone();
+    let office = tempfile::tempdir().unwrap();
+    let authority = Authority::new("chaos");
+    let names = [1, 2, 3].map(|id| format!("dledger:chaos/{id}"));
+    authority.issue(&names.each_ref().map(|name| &**name)).write(office.path(), "members");
+    std::fs::write(office.path().join("ca.cert"), authority.pem()).unwrap();
+    let file = |key: &str, name: &str| format!("{key}={}", office.path().join(name).display());
+    let files = [("tls.cert", "members.cert"), ("tls.key", "members.key"), ("tls.ca", "ca.cert")];
+    let options = files.map(|(key, name)| file(key, name));
+    let [cert, key, ca] = options.each_ref().map(|option| &**option);
+    let cluster = Arc::new(Cluster::new(3, &["group=chaos", "insecure.listen=no", cert, key, ca]));
+    cluster.heal();
+    beside(&cluster, |what, goes_on| {
+        for target in what.targets {
+            random_bytes(*target, what.rng);
+        }
+        goes_on("appends beside bytes");
+        let halves = [what.targets[0]; HALF_HANDSHAKES].map(half_a_handshake);
+        goes_on("appends beside handshakes that do not end");
+        drop(halves);
+        Vec::new()
+    });
+}
+
+/// Where a round of strangers goes.
+struct Round<'a> {
+    targets: &'a [SocketAddr],
+    rng: &'a mut fastrand::Rng,
+}
+
+/// Three rounds of strangers, and idle ones beside those that `round` returns, while appends commit.
+fn beside(cluster: &Arc<Cluster>, round: impl Fn(Round, &dyn Fn(&str)) -> Vec<TcpStream>) {
     cluster.wait_leader();
-    let clients = Clients::start(&cluster, 2, 1, 1);
+    let clients = Clients::start(cluster, 2, 1, 1);
     let goes_on = |what: &str| {
         let before = clients.committed();
         cluster.wait(what, || clients.committed() > before + 100);
@@ -37,21 +86,17 @@ fn strangers_cost_nothing() {
     // Whatever is allocated once is there now.
     let (used, claimed): (Vec<u64>, Vec<u64>) = (memory("RssAnon"), memory("VmPeak"));
     let mut rng = fastrand::Rng::with_seed(7);
-    for round in 0..3 {
-        for target in &targets {
-            random_bytes(*target, &mut rng);
-            large_hello(*target);
-        }
-        large_frames(&hello, targets[1]);
-        goes_on("appends beside bytes");
-        let slow: Vec<_> = targets.iter().map(|target| slow_hello(*target, &hello)).collect();
-        goes_on("appends beside slow hellos");
+    let mut most = vec![0; targets.len()];
+    for number in 0..3 {
+        let stay = round(Round { targets: &targets, rng: &mut rng }, &goes_on);
         let idle = idle(&targets);
         goes_on("appends beside idle connections");
-        drop((slow, idle));
-        println!("round {round}: RssAnon {:?} KiB", memory("RssAnon"));
+        let now: Vec<u64> = memory("RssAnon");
+        println!("round {number}: RssAnon {used:?} KiB, then {now:?}");
+        most = most.iter().zip(now).map(|(most, now)| now.max(*most)).collect();
+        drop((stay, idle));
     }
-    let now = memory("RssAnon").into_iter().zip(memory("VmPeak"));
+    let now = most.into_iter().zip(memory("VmPeak"));
     for (now, before) in now.zip(used.into_iter().zip(claimed)) {
         let (used, claimed) = (now.0.saturating_sub(before.0), now.1 - before.1);
         assert!(used < USED_KIB, "{used} KiB more are used");
@@ -136,6 +181,21 @@ fn slow_hello(target: SocketAddr, hello: &Hello) -> TcpStream {
     stream
 }
 
+/// The first three records of a handshake message of 64 KiB, the most that TLS lets a message be here,
+/// and then nothing.
+fn half_a_handshake(target: SocketAddr) -> TcpStream {
+    let mut stream = dial(target);
+    for n in 0..3 {
+        let mut record = vec![0; 5 + (16 << 10)];
+        record[..5].copy_from_slice(&[0x16, 3, 1, 0x40, 0]);
+        if n == 0 {
+            record[5..9].copy_from_slice(&[1, 0, 0xff, 0xff]);
+        }
+        let _ = stream.write_all(&record);
+    }
+    stream
+}
+
 /// A thousand that say nothing.
 fn idle(targets: &[SocketAddr]) -> Vec<TcpStream> {
     let all = targets.iter().cycle().take(1000);
@@ -146,6 +206,8 @@ fn idle(targets: &[SocketAddr]) -> Vec<TcpStream> {
     connections.collect()
 }
 
+/// Far more than may wait at a member: all of them would hold more than is allowed.
+const HALF_HANDSHAKES: usize = 900;
 const CLOSED_WITHIN: Duration = Duration::from_secs(30);
 /// More is no noise of the allocator.
 const USED_KIB: u64 = 32 << 10;

@@ -11,6 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod backlog;
 mod bad_peers;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod checker;
 mod clients;
 mod cluster;
