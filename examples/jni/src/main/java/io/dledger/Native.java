@@ -93,6 +93,12 @@ final class Native {
 
     static native int metrics(long log, List<Metric> to);
 
+    /** Diagnostics up to a level from now on; 0: none. */
+    static native int trace(int level);
+
+    /** Waits for the next line. */
+    static native byte[] traced();
+
     // Called by native code, on the thread that asked for the list.
 
     @SuppressWarnings("unused")

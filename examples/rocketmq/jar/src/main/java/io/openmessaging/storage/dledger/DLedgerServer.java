@@ -1,6 +1,7 @@
 package io.openmessaging.storage.dledger;
 
 import io.dledger.AppendResult;
+import io.dledger.Trace;
 import io.openmessaging.storage.dledger.protocol.AppendEntryRequest;
 import io.openmessaging.storage.dledger.protocol.AppendEntryResponse;
 import io.openmessaging.storage.dledger.protocol.BatchAppendEntryRequest;
@@ -18,6 +19,10 @@ import org.slf4j.LoggerFactory;
  */
 public class DLedgerServer {
     private static final Logger LOGGER = LoggerFactory.getLogger(DLedgerServer.class);
+
+    static {
+        Trace.set(Trace.Level.INFO, DLedgerServer::say);
+    }
 
     private final DLedgerConfig config;
     private final MemberState memberState;
@@ -41,6 +46,20 @@ public class DLedgerServer {
         });
         store = new DLedgerMmapFileStore(member);
         cleaner = new Cleaner(config, member);
+    }
+
+    /** What the log says of itself: elections, whom it refuses and why. */
+    private static void say(Trace.Level level, String target, String message) {
+        switch (level) {
+            case ERROR:
+                LOGGER.error("{}: {}", target, message);
+                break;
+            case WARN:
+                LOGGER.warn("{}: {}", target, message);
+                break;
+            default:
+                LOGGER.info("{}: {}", target, message);
+        }
     }
 
     /** Opens the log, if recovery has not, and joins the group. Twice is harmless. */

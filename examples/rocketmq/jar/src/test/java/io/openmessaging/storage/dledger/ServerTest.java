@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.dledger.Trace;
 import io.openmessaging.storage.dledger.entry.DLedgerEntry;
 import io.openmessaging.storage.dledger.protocol.AppendEntryRequest;
 import io.openmessaging.storage.dledger.protocol.AppendEntryResponse;
@@ -293,6 +294,39 @@ class ServerTest {
         DLedgerServer again = server(config());
         store(again).load();
         assertEquals(5L * FILE_BYTES, store(again).getDataFileList().getFirstMappedFile().getFileFromOffset());
+    }
+
+    /** What their logs say to each other would not fit: positions differ from the first record on. */
+    @Test
+    void membersWhoseOldCommitLogsEndInDifferentSegmentsRefuseEachOther() throws Exception {
+        List<String> said = new CopyOnWriteArrayList<>();
+        DLedgerServer[] members = new DLedgerServer[2];
+        for (int n = 0; n < 2; n++) {
+            DLedgerConfig config = config();
+            config.setSelfId("n" + n);
+            config.setPeers("n0-127.0.0.1:20911;n1-127.0.0.1:20912");
+            config.setStoreBaseDir(dir.resolve("n" + n).toString());
+            members[n] = server(config);
+            store(members[n]).load();
+            store(members[n]).getDataFileList().getLastMappedFile((5L + n) * FILE_BYTES);
+        }
+        Trace.set(Trace.Level.WARN, (level, target, message) -> said.add(message));
+        try {
+            for (DLedgerServer member : members) {
+                member.startup();
+            }
+            for (int n = 0; n < 10_000 && said.stream().noneMatch(line -> line.contains("begin at different")); n++) {
+                Thread.sleep(1);
+            }
+            assertTrue(said.stream().anyMatch(line -> line.contains("the logs begin at different positions")),
+                    said.toString());
+            Thread.sleep(2_000);
+            for (DLedgerServer member : members) {
+                assertFalse(member.getMemberState().isLeader(), "two that refuse each other have a leader");
+            }
+        } finally {
+            Trace.off();
+        }
     }
 
     @Test
