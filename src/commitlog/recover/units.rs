@@ -4,12 +4,12 @@
 
 use tracing::warn;
 
-use crate::commitlog::control_unit;
 use crate::commitlog::index::{BatchUnit, IndexUnit, Kind, UNIT, Units, batch_slot};
 use crate::commitlog::read::Reader;
 use crate::commitlog::record::chain_crc;
 use crate::commitlog::recover::Found;
 use crate::commitlog::segment::Shelf;
+use crate::commitlog::write::control_unit;
 use crate::disk::{Disk, Through};
 use crate::error::{Error, Result};
 use crate::types::{Anchor, Index, RaftIndex};
