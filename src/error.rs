@@ -161,6 +161,15 @@ impl Error {
         }
     }
 
+    /// The same of a sync. A failed one is final, whatever the system called it: what it did not write
+    /// may count as written from then on.
+    pub fn sync(what: impl Into<String>, source: io::Error) -> Error {
+        match Error::io(what, source) {
+            Error::DiskFull { what, source } => Error::Io { what, source },
+            other => other,
+        }
+    }
+
     /// Damage at `pos`.
     pub fn corrupt(pos: u64, what: impl Into<String>) -> Error {
         Error::Corrupt { pos, what: what.into() }

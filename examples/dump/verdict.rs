@@ -236,7 +236,7 @@ fn through(
 
 /// Refuses a hole with a record far behind it, and answers whether there is anything behind it.
 fn refuse_far_hole(scan: &mut Scan, end: &Anchor, unsynced_max: u64) -> Result<bool> {
-    let Behind { far, anything } = scan.behind(end, unsynced_max)?;
+    let Behind { far, anything } = scan.behind(end, scan.torn(), unsynced_max)?;
     let Some(far) = far else { return Ok(anything) };
     let what =
         format!("record {} is not intact, and a whole record lies behind it at {far}", end.index);

@@ -87,6 +87,8 @@ struct Found {
     read: u64,
     /// Whether a scan met records of ours.
     ours: bool,
+    /// Up to where the last scan met what is intact.
+    torn: u64,
     /// What DLedger's state files say.
     dledgers: import::State,
 }
@@ -104,9 +106,20 @@ impl Found {
         let controls = controls.into_iter().map(|c| (c.raft_index, c)).collect();
         // Beside a log of ours a state file that cannot be read tells nothing, and costs nothing.
         let dledgers = import::state(&*disk).unwrap_or_default();
-        let ours = false;
-        let found =
-            Found { disk, meta, control, controls, segments, index, batches, read, ours, dledgers };
+        let (ours, torn) = (false, 0);
+        let found = Found {
+            disk,
+            meta,
+            control,
+            controls,
+            segments,
+            index,
+            batches,
+            read,
+            ours,
+            torn,
+            dledgers,
+        };
         Ok(found)
     }
 
@@ -259,6 +272,7 @@ impl Found {
         let dledgers = if import { None } else { scan.dledgers_behind(&end, term)? };
         rebuild.write(&*self.disk, &mut self.index, &mut self.batches)?;
         self.read += scan.bytes_read();
+        self.torn = scan.torn();
         Ok((end, dledgers))
     }
 
@@ -274,10 +288,10 @@ impl Found {
         Ok(end)
     }
 
-    /// Looks behind an end, farther than one turn may write.
+    /// Looks behind the end of the last scan, farther than may lie on no disk.
     fn behind(&mut self, end: &Anchor) -> Result<Behind> {
         let mut scan = Scan::new(self.segments.clone(), self.meta.segment_bytes, 0);
-        let behind = scan.behind(end, self.meta.unsynced_max);
+        let behind = scan.behind(end, self.torn, self.meta.unsynced_max);
         self.read += scan.bytes_read();
         behind
     }
@@ -370,7 +384,7 @@ impl Found {
     }
 }
 
-/// A hole with a whole record farther behind than one turn may write is damage.
+/// A hole with a whole record farther behind than may lie on no disk is damage.
 fn refuse_far_hole(end: &Anchor, behind: &Behind) -> Result<()> {
     let Some(far) = behind.far else { return Ok(()) };
     let what =

@@ -27,6 +27,8 @@ pub struct Scan {
     bytes_read: u64,
     /// Whether a look behind an end met a byte other than zero.
     not_zeros: bool,
+    /// Up to where the batch is intact that is not whole.
+    torn: u64,
 }
 
 /// What lies behind the end of a log.
@@ -55,13 +57,19 @@ pub enum Step {
 impl Scan {
     /// A scan of segments in order and without gaps.
     pub fn new(segments: Vec<Arc<Segment>>, segment_bytes: u64, dledger_end: u64) -> Scan {
-        let (buf, buf_pos, bytes_read, not_zeros) = (Vec::new(), 0, 0, false);
-        Scan { segments, segment_bytes, dledger_end, buf, buf_pos, bytes_read, not_zeros }
+        let (buf, buf_pos, bytes_read, not_zeros, torn) = (Vec::new(), 0, 0, false, 0);
+        Scan { segments, segment_bytes, dledger_end, buf, buf_pos, bytes_read, not_zeros, torn }
     }
 
     /// Bytes that were read.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
+    }
+
+    /// Up to where the last step met what is intact: the end of the log, or, where a batch is there in
+    /// part, its first record that is not intact.
+    pub fn torn(&self) -> u64 {
+        self.torn
     }
 
     /// The batch that follows an anchor, if it is whole and its control entries are there.
@@ -70,6 +78,7 @@ impl Scan {
         at: &Anchor,
         controls: &BTreeMap<RaftIndex, ControlEntry>,
     ) -> Result<Step> {
+        self.torn = at.pos;
         let Some(mut pos) = self.after_blank(at.pos)? else { return Ok(Step::End) };
         let (mut index, mut chain) = (at.index, at.chain);
         let mut units = Vec::new();
@@ -103,6 +112,7 @@ impl Scan {
             units.push(IndexUnit::of(&header));
             pos = header.end();
             index = index + 1;
+            self.torn = pos;
             let follow = header.follow;
             let first = *first.get_or_insert(header);
             if follow > 0 {
@@ -137,20 +147,21 @@ impl Scan {
         }
     }
 
-    /// What lies behind a hole at `end`: the first whole record that begins `distance` bytes or more
-    /// behind it, and whether there is anything but zeros in its segment. Where the hole's own
+    /// What lies behind a hole at `torn`, in or behind the batch that follows `end`: the first whole record
+    /// that begins `distance` bytes or more behind it, and whether there is anything but zeros behind
+    /// `end` in its segment. Where the hole's own
     /// segment has no record, the distance counts from the next one: the blank between was never
     /// written.
     ///
     /// One pass. It goes on to the end of the last segment, wherever zeros count as data: how far a
     /// damaged stretch reaches is not bounded, and stale bytes may lie anywhere behind it.
-    pub fn behind(&mut self, end: &Anchor, distance: u64) -> Result<Behind> {
-        self.not_zeros = false;
-        let here = segment_end(end.pos, self.segment_bytes);
+    pub fn behind(&mut self, end: &Anchor, torn: u64, distance: u64) -> Result<Behind> {
+        self.not_zeros = torn > end.pos;
+        let here = segment_end(torn, self.segment_bytes);
         let last = self.segments.last().map_or(here, |s| s.end());
-        let far = match self.find_record(end.pos, here, end)? {
-            Some(near) if near < end.pos.saturating_add(distance) => {
-                let from = end.pos.saturating_add(distance).max(near + 1);
+        let far = match self.find_record(torn, here, end)? {
+            Some(near) if near < torn.saturating_add(distance) => {
+                let from = torn.saturating_add(distance).max(near + 1);
                 self.find_record(from, last, end)?
             }
             Some(far) => Some(far),

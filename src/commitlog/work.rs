@@ -342,10 +342,10 @@ fn leaves_room(disk: &dyn Disk, bytes: u64, full_ppm: u64) -> std::io::Result<()
 
 fn sync(disk: &dyn Disk, files: &[Arc<dyn File>], dirs: &[&'static str]) -> Result<()> {
     for file in files {
-        file.sync().map_err(|e| Error::io("sync", e))?;
+        file.sync().map_err(|e| Error::sync("sync", e))?;
     }
     for dir in dirs {
-        disk.sync_dir(dir).map_err(|e| Error::io(*dir, e))?;
+        disk.sync_dir(dir).map_err(|e| Error::sync(*dir, e))?;
     }
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! Writing at the end: records, the units derived from them, and the syncs that make them durable.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,14 +25,18 @@ impl CommitLog {
 
     /// Makes all that was written durable: one sync per data file touched.
     pub fn sync(&mut self) -> Result<()> {
+        self.sync_data()?;
+        self.flushed = self.end;
+        Ok(())
+    }
+
+    fn sync_data(&mut self) -> Result<()> {
         for segment in self.syncing.iter().chain(&self.unsynced) {
-            segment.file.sync().map_err(|e| Error::io(segment::path(segment.pos), e))?;
+            segment.file.sync().map_err(|e| Error::sync(segment::path(segment.pos), e))?;
         }
         self.syncing.clear();
         self.unsynced.clear();
-        self.sync_names()?;
-        self.flushed = self.end;
-        Ok(())
+        self.sync_names()
     }
 
     fn write_controls(&mut self, entries: &[LogEntry]) -> Result<()> {
@@ -55,7 +62,7 @@ impl CommitLog {
 
     /// One `pwrite` per run of batches that lie behind each other in the buffer and in a segment.
     fn write_data(&mut self, buf: &[u8], entries: &[LogEntry]) -> Result<()> {
-        let mut behind = self.end.pos;
+        let mut written = Written { synced: self.flushed.pos, end: self.end.pos };
         let mut run: Option<(u64, Range<usize>)> = None;
         for entry in entries {
             let LogEntry::Batch(batch) = entry else { continue };
@@ -66,19 +73,44 @@ impl CommitLog {
                 Some((_, bytes)) if joins => bytes.end = batch.bytes.end,
                 _ => {
                     if let Some((pos, bytes)) = run.replace((batch.pos, batch.bytes.clone())) {
-                        behind = self.write_run(behind, pos, &buf[bytes])?;
+                        self.write_run(&mut written, pos, &buf[bytes])?;
                     }
                 }
             }
         }
         if let Some((pos, bytes)) = run {
-            self.write_run(behind, pos, &buf[bytes])?;
+            self.write_run(&mut written, pos, &buf[bytes])?;
+        }
+        Ok(())
+    }
+
+    /// Writes records of one segment. What lies on no disk stays within `unsynced.max`, as recovery
+    /// measures how far behind a hole a record may lie: from record to record, by position. So what is
+    /// written is synced before more would be too much; a record that is too much by itself goes alone.
+    fn write_run(&mut self, written: &mut Written, pos: u64, bytes: &[u8]) -> Result<()> {
+        let (mut pos, mut bytes) = (pos, bytes);
+        while !bytes.is_empty() {
+            let alone = written.end == written.synced;
+            let from = if alone { pos } else { written.synced };
+            let room = (from + self.meta.unsynced_max).saturating_sub(pos);
+            let len = match whole_records(bytes, room) {
+                0 if alone => record::u32_at(bytes, 4) as usize,
+                0 => {
+                    self.sync_data()?;
+                    written.synced = written.end;
+                    continue;
+                }
+                len => len,
+            };
+            self.write_records(written.end, pos, &bytes[..len])?;
+            (pos, bytes) = (pos + len as u64, &bytes[len..]);
+            written.end = pos;
         }
         Ok(())
     }
 
     /// Writes bytes of one segment at `pos`; `behind` is the end of what lies before them.
-    fn write_run(&mut self, behind: u64, pos: u64, bytes: &[u8]) -> Result<u64> {
+    fn write_records(&mut self, behind: u64, pos: u64, bytes: &[u8]) -> Result<()> {
         if segment::find(&self.segments, pos).is_none() {
             if let Some(old) = self.segments.last().filter(|s| behind < s.end()).cloned() {
                 let blank = record::blank(behind, self.meta.segment_bytes);
@@ -94,7 +126,7 @@ impl CommitLog {
         let failed = |e| Error::io(segment::path(segment.pos), e);
         segment.file.write_at(bytes, pos - segment.pos).map_err(failed)?;
         self.touch(&segment);
-        Ok(pos + bytes.len() as u64)
+        Ok(())
     }
 
     /// Brings a spare into use as the segment that begins at `pos`.
@@ -122,7 +154,7 @@ impl CommitLog {
     pub(super) fn sync_names(&mut self) -> Result<()> {
         if self.rolls > self.rolls_synced && !self.plants.on(Plant::SkipDirectorySync) {
             for dir in ["data", "spare"] {
-                self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+                self.disk.sync_dir(dir).map_err(|e| Error::sync(dir, e))?;
             }
             self.rolls_synced = self.rolls;
         }
@@ -178,6 +210,27 @@ impl CommitLog {
             pos: batch.pos,
         }
     }
+}
+
+/// How far a write has come.
+struct Written {
+    /// On disk up to here, at least.
+    synced: u64,
+    end: u64,
+}
+
+/// The length of the records at the beginning of `bytes` that `room` takes whole.
+fn whole_records(bytes: &[u8], room: u64) -> usize {
+    if bytes.len() as u64 <= room {
+        return bytes.len();
+    }
+    let mut len = 0;
+    while let Some(size) = bytes[len..].first_chunk::<8>().map(|head| record::u32_at(head, 4))
+        && len as u64 + u64::from(size) <= room
+    {
+        len += size as usize;
+    }
+    len
 }
 
 /// The unit of a control entry that ends the log at `end`.

@@ -477,7 +477,7 @@ impl Driver {
     /// Makes durable all that is written.
     fn sync(&mut self) -> Result<()> {
         let before = self.shared.clock.now();
-        failed_sync(self.core.log_mut().sync())?;
+        self.core.log_mut().sync()?;
         self.shared.metrics.synced(self.shared.clock.now().saturating_sub(before));
         self.round.close(self.shared.pending.now());
         self.core.persisted();
@@ -496,14 +496,6 @@ impl Driver {
             self.marks.committed = self.marks.committed.max(anchor.mark());
         }
     }
-}
-
-/// A failed sync is final, whatever the system called it.
-fn failed_sync<T>(result: Result<T>) -> Result<T> {
-    result.map_err(|error| match error {
-        Error::DiskFull { what, source } => Error::Io { what, source },
-        other => other,
-    })
 }
 
 /// How often the append lock is tried in one turn.

@@ -26,11 +26,19 @@ pub(in crate::commitlog) fn open(disk: &MemoryDisk) -> CommitLog {
 }
 
 fn try_open(disk: &MemoryDisk) -> Result<CommitLog> {
+    try_open_with(disk, SEGMENT)
+}
+
+/// With segments of so many bytes.
+pub(in crate::commitlog) fn try_open_with(
+    disk: &MemoryDisk,
+    segment_bytes: u64,
+) -> Result<CommitLog> {
     let birth = Birth {
         group: "g".into(),
         node: 1,
         incarnation: 1,
-        segment_bytes: SEGMENT,
+        segment_bytes,
         index_bytes: 4096,
         begin_pos: 0,
         unsynced_max: 64 << 10,

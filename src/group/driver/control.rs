@@ -10,7 +10,7 @@ use crate::commitlog::work::Work;
 use crate::error::{Error, Result, Status};
 use crate::group::clock::NEVER;
 use crate::group::driver::barriers::Asker;
-use crate::group::driver::{Driver, Next, failed_sync};
+use crate::group::driver::{Driver, Next};
 use crate::group::shared::Control;
 use crate::group::waiters::{Slot, lock};
 use crate::types::Index;
@@ -119,7 +119,7 @@ impl Driver {
     /// unwritten: then what is written is synced.
     fn stop(&mut self, now: u64) -> Result<bool> {
         if !self.write_rest(now)? {
-            failed_sync(self.core.log_mut().sync())?;
+            self.core.log_mut().sync()?;
             return Ok(false);
         }
         self.sync()?;

@@ -8,7 +8,7 @@ use crate::commitlog::work::{Done, Work};
 use crate::disk::Space;
 use crate::error::{Error, Result};
 use crate::group::clock::nanos;
-use crate::group::driver::{Driver, FULL_DISK_RETRY, failed_sync};
+use crate::group::driver::{Driver, FULL_DISK_RETRY};
 use crate::group::metrics::Metrics;
 use crate::types::Anchor;
 
@@ -34,7 +34,7 @@ impl Driver {
                 }
                 Done::Sync(anchor) => {
                     self.timers.sync_running = false;
-                    let anchor = failed_sync(anchor)?;
+                    let anchor = anchor?;
                     if !std::mem::take(&mut self.timers.sync_void) {
                         self.core.log_mut().synced_elsewhere(anchor);
                     }
