@@ -301,6 +301,11 @@ impl CommitLog {
         Some((unit.kind, unit.term, content))
     }
 
+    /// The last membership entry of the log but one.
+    pub fn last_membership_but_one(&self) -> Option<RaftIndex> {
+        self.memberships.keys().rev().nth(1).copied()
+    }
+
     /// How many records a batch in `begin..=end` has, and the position of the first.
     pub fn batch(&self, raft_index: RaftIndex) -> Option<(u32, u64)> {
         if raft_index.0 <= self.meta.dledger_end.index.0 {

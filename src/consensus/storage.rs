@@ -73,7 +73,11 @@ impl LogStorage {
 impl Storage for LogStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
         let meta = self.0.meta();
-        let commit = meta.committed.raft_index.max(meta.begin.raft_index).0;
+        // A membership entry is proposed when the one before it is agreed: whoever has it knows that, and
+        // must not be elected by the members that were before. Two sets that are not neighbours may
+        // have majorities that do not meet.
+        let before = self.0.last_membership_but_one().unwrap_or_default();
+        let commit = meta.committed.raft_index.max(meta.begin.raft_index).max(before).0;
         let hard_state =
             HardState { term: meta.term, vote: meta.vote, commit, ..HardState::default() };
         let conf_state = members::conf_state(&meta.members);

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use dledger::commitlog::meta::MemberSet;
 use dledger::disk::Disk;
 use dledger::disk::memory::MemoryDisk;
 use dledger::error::Status;
@@ -54,6 +55,15 @@ struct Member {
     checked: u64,
     /// The highest term it ever showed.
     term: u64,
+    /// The members that it last showed.
+    set: Arc<MemberSet>,
+}
+
+impl Member {
+    fn new(disk: MemoryDisk, settings: Settings) -> Member {
+        let set = Arc::default();
+        Member { disk, open: None, settings, checked: 0, term: 0, set }
+    }
 }
 
 /// One cluster, from one seed.
@@ -120,13 +130,7 @@ impl Cluster {
         let membership = Membership::new(asks, count);
         let rots = streams.fork().u8(..) < 85 && !membership.changing;
         let spare = membership.out.len() as u64;
-        let member = |node| Member {
-            disk: MemoryDisk::new(),
-            open: None,
-            settings: settings(node),
-            checked: 0,
-            term: 0,
-        };
+        let member = |node| Member::new(MemoryDisk::new(), settings(node));
         Cluster {
             rng,
             faults,
@@ -257,6 +261,7 @@ impl Cluster {
             Open::with(&member.disk, &clock, &options, plants, incarnation, Box::new(outlet));
         let open = open.unwrap_or_else(|e| panic!("member {id} does not open: {e}"));
         member.checked = open.shared.state().begin.index.0;
+        member.set = open.shared.members();
         member.open = Some(open);
         self.note(("start", id));
         for other in self.ids_of_members() {

@@ -461,6 +461,35 @@ fn a_read_index_is_what_a_majority_confirms() {
 }
 
 /// However long the membership entries of a log are, each message fits in a frame.
+/// A membership entry is proposed when the one before it is agreed. So a member that has two of them
+/// counts with the first when it is opened, whatever it had heard: with the members before that it
+/// could be elected beside a leader of those that the second brings.
+#[test]
+fn of_two_membership_entries_the_first_is_in_force() {
+    for (entries, voters) in [(1, vec![1, 2, 3]), (2, vec![1, 2, 3, 4]), (3, vec![1, 2, 3, 4, 5])] {
+        let disk = MemoryDisk::new();
+        let mut log = log(&disk, 2, set(&[1, 2, 3]));
+        log.set_vote(1, 1).unwrap();
+        for id in 4..4 + entries {
+            let raft_index = log.end().raft_index + 1;
+            let content = members::encode(&[Change { op: Op::Voter, member: member(id) }]);
+            let kind = ControlKind::Membership;
+            let control = ControlEntry { raft_index, term: 1, kind, content };
+            log.write(&[], &[LogEntry::Control(control)]).unwrap();
+        }
+        drop(log);
+        let mut peer = Peer::on(disk.restart(), 2, set(&[1, 2, 3]));
+        peer.settle(&[], &[]);
+        assert_eq!(peer.core.log().meta().members.voters, voters, "of {entries}");
+        peer.core.campaign().unwrap();
+        let frames = peer.settle(&[], &[]);
+        let mut asked: Vec<u64> = frames.iter().map(|frame| frame.to).collect();
+        asked.sort_unstable();
+        let others: Vec<u64> = voters.into_iter().filter(|id| *id != 2).collect();
+        assert_eq!(asked, others, "of {entries}");
+    }
+}
+
 #[test]
 fn long_membership_entries_are_sent_one_by_one() {
     let mut log = log(&MemoryDisk::new(), 1, set(&[1, 2]));

@@ -39,6 +39,7 @@ impl Cluster {
         }
         let member = self.members.get_mut(&id).unwrap();
         let Some(open) = &member.open else { return };
+        member.set = open.shared.members();
         let options = ReadOptions {
             max_entries: 64,
             wait: Some(Duration::ZERO),

@@ -18,7 +18,7 @@ impl Cluster {
                 node,
                 members: 1,
             };
-            Member { disk: MemoryDisk::new(), open: None, settings, checked: 0, term: 0 }
+            Member::new(MemoryDisk::new(), settings)
         };
         cluster.members = (1..=5).map(|node| (node, member(node))).collect();
         cluster.membership = Membership::of_one();

@@ -28,8 +28,15 @@ impl Cluster {
         for _ in 0..5 {
             self.ids += 1;
             let body = body(self.ids, 100);
-            let open = self.open(leader).unwrap();
-            let entry = open.append(&body, Some(Duration::from_secs(60))).expect("it is taken");
+            // What is to be made ahead of appends may just be on its way.
+            let taken = |cluster: &Cluster| {
+                let open = cluster.members[&leader].open.as_ref()?;
+                match open.append(&body, Some(Duration::from_secs(60))) {
+                    Err(Status::PendingFull) => None,
+                    taken => Some(taken.expect("it is taken")),
+                }
+            };
+            let entry = self.until(10_000, taken).expect("there is room within ten timeouts");
             self.appends.push(Placed { member: leader, entry, body, status: None });
             ids.push(entry.index.0);
         }

@@ -29,7 +29,7 @@ impl Cluster {
             .map(|(node, disk)| {
                 let settings = Settings { node, members, ..settings.clone() };
                 let disk = disk.clone();
-                (node, Member { disk, open: None, settings, checked: 0, term: 0 })
+                (node, Member::new(disk, settings))
             })
             .collect();
         cluster.membership = Membership::still();

@@ -55,7 +55,7 @@ impl Cluster {
     /// A member that no founder knows, and that may be added.
     fn may_come(&mut self, id: u64) {
         let settings = Settings { node: id, ..self.members[&1].settings.clone() };
-        let member = Member { disk: MemoryDisk::new(), open: None, settings, checked: 0, term: 0 };
+        let member = Member::new(MemoryDisk::new(), settings);
         self.members.insert(id, member);
         self.membership.out.insert(id);
     }
