@@ -24,6 +24,8 @@ pub enum Plant {
     IncarnationKept,
     /// A reset drops the records before `meta` says so.
     ResetNotAtomic,
+    /// A read barrier joins one that was asked for before it, and may have been answered by now.
+    BarrierJoinsLate,
 }
 
 /// Mistakes that are made.

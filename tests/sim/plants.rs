@@ -45,6 +45,7 @@ fn each_planted_bug_is_caught() {
     caught_in_a_cluster(Plant::TruncateBelowCommit);
     caught_in_a_cluster(Plant::IncarnationKept);
     caught_in_a_cluster(Plant::ResetNotAtomic);
+    caught_in_a_cluster(Plant::BarrierJoinsLate);
 }
 
 /// Damage at rest is what this one cuts off: what was acknowledged behind it is gone. The log that

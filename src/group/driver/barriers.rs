@@ -8,6 +8,7 @@ use crate::error::Status;
 use crate::group::clock::NEVER;
 use crate::group::driver::Driver;
 use crate::group::waiters::{Event, Slot};
+use crate::plant::Plant;
 use crate::types::{Index, RaftIndex};
 
 /// Who waits for a barrier.
@@ -59,7 +60,7 @@ impl Driver {
     /// What was asked for in the turns before may have been sent: nobody joins it any more.
     pub(super) fn close_barriers(&mut self) {
         if let Some(last) = self.asked.last_mut() {
-            last.joins = false;
+            last.joins = self.plants.on(Plant::BarrierJoinsLate);
         }
     }
 
