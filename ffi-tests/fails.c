@@ -222,6 +222,39 @@ static void stop_fails(const char *dir) {
     dl_close(log);
 }
 
+/* Appends once more, and looks. */
+static int has_failed(dl_log *log, dl_error *err) {
+    if (dl_append_async(log, "x", 1, NULL, NULL, NULL, NULL) == DL_OK)
+        sleep_ms(1);
+    return dl_failure(log, err) != DL_OK;
+}
+
+/* A failed sync of any file is final, with its errno, though it says that the disk is full. */
+static void fails_at(const char *dir, const char *part, int before_start) {
+    char name[64];
+    snprintf(name, sizeof(name), "part-%s-%d", part + 1, before_start);
+    name[strcspn(name, "/")] = '-';
+    dl_config *cfg = small_config(dir, name);
+    set(cfg, "checkpoint.interval", "50ms");
+    dl_log *log = open_log(cfg);
+    dl_config_free(cfg);
+    if (!before_start)
+        start_leader(log);
+    faulty = part;
+    set_disk(ENOSPC);
+    dl_error err;
+    if (before_start)
+        CHECK(dl_start(log, NULL) <= DL_OK);
+    AWAIT(has_failed(log, &err));
+    if (err.status != DL_E_IO || err.sys_errno != ENOSPC)
+        fprintf(stderr, "%s: %s\n", part, err.message);
+    CHECK(err.status == DL_E_IO && err.sys_errno == ENOSPC);
+    set_disk(HEALTHY);
+    faulty = "/data/";
+    IS(DL_E_FAILED, dl_append(log, "x", 1, NULL, NULL));
+    dl_close(log);
+}
+
 static int blocks_until;
 static void blocks(void *user_data, const dl_completion *c) {
     while (!__atomic_load_n(&blocks_until, __ATOMIC_SEQ_CST))
@@ -253,6 +286,11 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     stop_fails(argv[1]);
     refused_at_once(argv[1]);
+    fails_at(argv[1], "/meta", 1);
+    fails_at(argv[1], "/meta", 0);
+    fails_at(argv[1], "/control", 1);
+    fails_at(argv[1], "/index/", 0);
+    fails_at(argv[1], "/batches/", 0);
     fails(argv[1], "thread", "commit", EIO);
     fails(argv[1], "poll", "commit", EIO);
     fails(argv[1], "thread", "commit", ENOSPC); /* too late to be a full disk */

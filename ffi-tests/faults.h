@@ -1,6 +1,6 @@
 /*
  * A disk that hangs or fails, for programs linked with -rdynamic: the library calls libc's
- * fdatasync, and finds this one first. Only data segments are touched.
+ * fdatasync, and finds this one first. Only data segments are touched, unless another part is named.
  */
 #ifndef FAULTS_H
 #define FAULTS_H
@@ -15,6 +15,8 @@
 enum { HEALTHY = 0, HANGS = -1 }; /* or an errno, with which each sync fails */
 
 static int disk_is = HEALTHY;
+/* What the path of a file that is touched has in it. Set while the disk is healthy. */
+static const char *faulty = "/data/";
 static int syncs_hanging, syncs_failed;
 
 int fdatasync(int fd);
@@ -23,7 +25,7 @@ int fdatasync(int fd) {
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof(path) - 1);
     path[len > 0 ? len : 0] = 0;
-    if (strstr(path, "/data/") != NULL) {
+    if (strstr(path, faulty) != NULL) {
         __atomic_add_fetch(&syncs_hanging, 1, __ATOMIC_SEQ_CST);
         while (__atomic_load_n(&disk_is, __ATOMIC_SEQ_CST) == HANGS)
             sleep_ms(1);

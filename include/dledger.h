@@ -132,7 +132,7 @@ extern "C" {
 #define DL_E_FORKED (-6)
 /** Another process, or another handle, has the directory. */
 #define DL_E_LOCKED (-7)
-/** Body over append.max.bytes, or does not fit the buffer. */
+/** Body over append.max.bytes or append.pending.bytes, or does not fit the buffer. */
 #define DL_E_TOO_LARGE (-8)
 /** Not in this version. */
 #define DL_E_UNSUPPORTED (-9)

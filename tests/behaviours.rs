@@ -444,3 +444,52 @@ fn retention_meets_a_deletion_of_the_head() {
     assert!(log.shared.failure().is_none());
     assert_eq!(log.shared.state().begin.index, Index(5));
 }
+
+/// An append for which several things are wrong is refused for the first of them, and a batch is, too.
+#[test]
+fn the_checks_of_an_append_have_an_order() {
+    let disk = MemoryDisk::new();
+    let mut log = Open::new(&disk, &Arc::default(), &small()).unwrap();
+    let largest = log.shared.live.append_max.load(Ordering::Relaxed) as usize;
+    let options = |expected_term| AppendOptions { timeout: None, expected_term };
+    let refused = |log: &Open, len: usize, term: u64, status: Status| {
+        let body = vec![1; len];
+        let one = log.shared.append(&body, &options(term), Token::default());
+        assert_eq!(one, Err(status), "one of {len} in term {term}");
+        let (mut bodies, mut lens) = ([&body[..]].into_iter(), [len].into_iter());
+        let (options, token) = (options(term), Token::default());
+        let batch =
+            log.shared.append_batch(&mut bodies, &mut lens, &options, token, &mut |_, _| {});
+        assert_eq!(batch, Err(status), "a batch of {len} in term {term}");
+    };
+    log.shared.staging.lock().unwrap().add_hook(Box::new(|_, _| false));
+    refused(&log, largest + 1, 99, Status::NotLeader);
+    log.settle();
+    let shared = log.shared.clone();
+    refused(&log, 10, 1, Status::Rejected);
+    shared.disk_full.store(true, Ordering::Relaxed);
+    refused(&log, 10, 1, Status::DiskFull);
+    // One that is waiting is all that may wait.
+    shared.live.pending_max.store(1, Ordering::Relaxed);
+    shared.pending.enter(1);
+    refused(&log, 10, 1, Status::PendingFull);
+    refused(&log, largest + 1, 1, Status::TooLarge);
+    shared.transferring.store(true, Ordering::Relaxed);
+    refused(&log, largest + 1, 1, Status::Transferring);
+    refused(&log, largest + 1, 99, Status::TermChanged);
+    shared.transferring.store(false, Ordering::Relaxed);
+    shared.pending.leave(1);
+    log.stop();
+    refused(&log, largest + 1, 99, Status::Stopped);
+}
+
+/// What no limit will ever take is no matter of waiting.
+#[test]
+fn a_body_beyond_what_may_be_pending_is_too_large() {
+    let mut log = open(&MemoryDisk::new(), &small());
+    log.settle();
+    log.shared.live.pending_bytes.store(1_000, Ordering::Relaxed);
+    assert_eq!(log.append(&[1; 953], None), Err(Status::TooLarge));
+    log.append(&[1; 952], None).unwrap();
+    assert_eq!(log.append(&[1; 952], None), Err(Status::PendingFull));
+}

@@ -69,6 +69,43 @@ fn goes_on(disk: &MemoryDisk, clock: &AtomicU64, mut log: Open, settings: &Setti
     same(&open(&disk.crash(&mut |n| 1 % n.max(1)), settings).read_all(), &records, "after a cut");
 }
 
+/// A log that is born on a disk that has no room for all that is made ahead waits for room, and then goes
+/// on: nothing is lost, and nothing is opened anew.
+#[test]
+fn p8_a_log_is_born_on_a_full_disk() {
+    let settings = settings(4096, 4096);
+    let whole = {
+        let disk = MemoryDisk::new();
+        open(&disk, &settings).stop();
+        let space = disk.space().unwrap();
+        space.total - space.available
+    };
+    let mut waited = 0;
+    for capacity in (0..whole).step_by(512) {
+        let (disk, clock) = (MemoryDisk::new(), Arc::new(AtomicU64::new(SECOND)));
+        disk.set_capacity(capacity);
+        // Where there is no room for the first files it says so.
+        let Ok(mut log) = Open::new(&disk, &clock, &settings) else { continue };
+        for _ in 0..3 {
+            clock.fetch_add(SECOND, Ordering::Relaxed);
+            log.settle();
+        }
+        assert!(log.shared.failure().is_none(), "{capacity}: {:?}", log.shared.failure());
+        waited += u32::from(log.append(&[1; 100], None).is_err());
+        disk.set_capacity(u64::MAX);
+        for _ in 0..3 {
+            clock.fetch_add(2 * SECOND, Ordering::Relaxed);
+            log.settle();
+        }
+        log.append(&[2; 100], None).unwrap_or_else(|e| panic!("{capacity}: {e:?}"));
+        log.settle();
+        let records = log.read_all();
+        assert_eq!(records.last().unwrap().1, [2; 100], "{capacity}");
+        log.stop();
+    }
+    assert!(waited > 0);
+}
+
 /// While a write waits for room, a read barrier is answered, and a flush says why it cannot be.
 #[test]
 fn p8_barriers_are_answered_while_a_write_waits_for_room() {

@@ -85,8 +85,8 @@ impl Control {
         let doubtful = durable_end.clamp(START, end);
         file.write_at(&bytes[doubtful as usize..end as usize], doubtful)
             .map_err(|e| Error::io("write control", e))?;
-        file.sync().map_err(|e| Error::io("sync control", e))?;
-        disk.sync_dir("").map_err(|e| Error::io("sync the directory", e))?;
+        file.sync().map_err(|e| Error::sync("sync control", e))?;
+        disk.sync_dir("").map_err(|e| Error::sync("sync the directory", e))?;
         let mut control = Control::with(disk, file, end, last)?;
         control.stale = Some(used);
         Ok((control, entries))
@@ -208,7 +208,7 @@ impl Control {
             };
             let piece = &bytes[done..next];
             self.file.write_at(piece, self.end).map_err(|e| Error::io("write control", e))?;
-            self.file.sync().map_err(|e| Error::io("sync control", e))?;
+            self.file.sync().map_err(|e| Error::sync("sync control", e))?;
             self.end += piece.len() as u64;
             done = next;
         }
@@ -260,12 +260,12 @@ impl Control {
             let zeros = vec![0; piece.min(to - at) as usize];
             self.file.write_at(&zeros, at).map_err(|e| Error::io("write control", e))?;
             if at == self.end {
-                self.file.sync().map_err(|e| Error::io("sync control", e))?;
+                self.file.sync().map_err(|e| Error::sync("sync control", e))?;
             }
             at += zeros.len() as u64;
             piece = CHUNK;
         }
-        self.file.sync().map_err(|e| Error::io("sync control", e))?;
+        self.file.sync().map_err(|e| Error::sync("sync control", e))?;
         self.stale = None;
         Ok(())
     }
@@ -291,13 +291,13 @@ fn write_new(disk: &dyn Disk, entries: &[ControlEntry]) -> Result<Arc<dyn File>>
     let room = used.next_multiple_of(STEP);
     file.allocate(0, room).map_err(|e| Error::io("allocate control.new", e))?;
     file.write_at(&bytes, 0).map_err(|e| Error::io("write control.new", e))?;
-    file.sync().map_err(|e| Error::io("sync control.new", e))?;
+    file.sync().map_err(|e| Error::sync("sync control.new", e))?;
     Ok(file)
 }
 
 fn put_in_place(disk: &dyn Disk) -> Result<()> {
     disk.rename(NAME_NEW, NAME).map_err(|e| Error::io("rename control.new", e))?;
-    disk.sync_dir("").map_err(|e| Error::io("sync the directory", e))
+    disk.sync_dir("").map_err(|e| Error::sync("sync the directory", e))
 }
 
 /// An open file, and what is in it.

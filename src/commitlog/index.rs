@@ -6,6 +6,7 @@
 //! A file is as long as DLedger's (`index.segment.bytes`), sparse, and its blocks are allocated
 //! ahead of need in steps, so that a full disk refuses an append and never breaks one.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::commitlog::record::{Header, u32_at, u64_at};
@@ -204,10 +205,9 @@ impl Units {
         let mut rest = units;
         while !rest.is_empty() {
             let Some(file) = self.file_of(at) else {
-                return Err(Error::io(
-                    format!("{}: no file for unit {at}", self.dir),
-                    std::io::ErrorKind::NotFound.into(),
-                ));
+                // It is made ahead, wherever there is room for it.
+                let what = format!("{}: no file for unit {at}", self.dir);
+                return Err(Error::DiskFull { what, source: ErrorKind::StorageFull.into() });
             };
             let room = (file.first + self.units_per_file - at) * UNIT;
             let (now, later) = rest.split_at(rest.len().min(room as usize));
@@ -330,11 +330,11 @@ impl Allocation {
             Some(known) => known.clone(),
             None => {
                 let file = match disk.create(&path, self.file_bytes) {
-                    Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => disk.open(&path),
+                    Err(e) if e.kind() == ErrorKind::AlreadyExists => disk.open(&path),
                     other => other,
                 }
                 .map_err(failed)?;
-                disk.sync_dir(self.dir).map_err(failed)?;
+                disk.sync_dir(self.dir).map_err(|e| Error::sync(self.dir, e))?;
                 let map = file.map().map_err(failed)?;
                 UnitFile { first: self.first, file, map }
             }
@@ -343,7 +343,7 @@ impl Allocation {
         let at = (from - self.first) * UNIT;
         unit_file.file.allocate(at, (to - from) * UNIT).map_err(failed)?;
         // An allocation is on disk when the file is synced.
-        unit_file.file.sync().map_err(failed)?;
+        unit_file.file.sync().map_err(|e| Error::sync(path.clone(), e))?;
         Ok((unit_file, self.range))
     }
 }

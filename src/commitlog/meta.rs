@@ -118,9 +118,9 @@ impl MetaStore {
         for at in COPIES {
             file.write_at(&block, at).map_err(|e| Error::io("write meta.new", e))?;
         }
-        file.sync().map_err(|e| Error::io("sync meta.new", e))?;
+        file.sync().map_err(|e| Error::sync("sync meta.new", e))?;
         disk.rename(NAME_NEW, NAME).map_err(|e| Error::io("rename meta.new", e))?;
-        disk.sync_dir("").map_err(|e| Error::io("sync the directory", e))?;
+        disk.sync_dir("").map_err(|e| Error::sync("sync the directory", e))?;
         Ok(MetaStore { file, sequence, failed: false })
     }
 
@@ -143,7 +143,7 @@ impl MetaStore {
                 write_copy(&*file, &newest.block, *at)?;
             }
         }
-        disk.sync_dir("").map_err(|e| Error::io("sync the directory", e))?;
+        disk.sync_dir("").map_err(|e| Error::sync("sync the directory", e))?;
         let store = MetaStore { file, sequence: newest.sequence, failed: false };
         Ok(Some((store, newest.meta)))
     }
@@ -162,7 +162,7 @@ impl MetaStore {
             // The first copy is newer than none: what is torn of it costs nothing.
             self.failed = at != COPIES[0] || !matches!(written, Err(Error::DiskFull { .. }));
             written?;
-            self.file.sync().map_err(|e| Error::io("sync meta", e))?;
+            self.file.sync().map_err(|e| Error::sync("sync meta", e))?;
         }
         self.failed = false;
         self.sequence += 1;
@@ -203,7 +203,7 @@ enum Found {
 
 fn write_copy(file: &dyn File, block: &[u8], at: u64) -> Result<()> {
     file.write_at(block, at).map_err(|e| Error::io("write meta", e))?;
-    file.sync().map_err(|e| Error::io("sync meta", e))
+    file.sync().map_err(|e| Error::sync("sync meta", e))
 }
 
 fn read_newest(disk: &dyn Disk) -> Result<Option<(Arc<dyn File>, Newest)>> {

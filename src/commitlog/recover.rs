@@ -3,6 +3,7 @@
 //! | found | done |
 //! |---|---|
 //! | `meta` or `control` of a newer format; another group, member, segment or index size | refused, untouched |
+//! | `control` damaged below the end that `meta` notes | damage |
 //! | no intact copy of `meta`; records or Raft entries of ours and no `meta` | damage |
 //! | nothing | born |
 //! | no `meta`, records of DLedger's | imported: scanned from their begin, the end noted |
@@ -57,7 +58,7 @@ impl CommitLog {
         for dir in ["data", "index", "batches", "spare"] {
             disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
         }
-        disk.sync_dir("").map_err(|e| Error::io("the directory", e))?;
+        disk.sync_dir("").map_err(|e| Error::sync("the directory", e))?;
         if disk.list("data").map_err(|e| Error::io("data", e))?.is_empty() {
             give_birth(disk, birth)
         } else {
@@ -198,17 +199,17 @@ impl Found {
         }
         if grew {
             for segment in log.segments.iter().filter(|s| s.end() > durable.pos) {
-                segment.file.sync().map_err(|e| Error::io(segment::path(segment.pos), e))?;
+                segment.file.sync().map_err(|e| Error::sync(segment::path(segment.pos), e))?;
             }
             log.rolls += 1;
             log.sync_names()?;
             if let Some(work::Work::Checkpoint(files, _)) = log.checkpoint() {
                 for file in files {
-                    file.sync().map_err(|e| Error::io("derived units", e))?;
+                    file.sync().map_err(|e| Error::sync("derived units", e))?;
                 }
             }
             for dir in ["index", "batches"] {
-                log.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+                log.disk.sync_dir(dir).map_err(|e| Error::sync(dir, e))?;
             }
         }
         let control_end = log.control.end();
@@ -367,18 +368,18 @@ impl Found {
     /// Syncs all data and units.
     fn sync(&self) -> Result<()> {
         for segment in &self.segments {
-            segment.file.sync().map_err(|e| Error::io(segment::path(segment.pos), e))?;
+            segment.file.sync().map_err(|e| Error::sync(segment::path(segment.pos), e))?;
         }
-        self.disk.sync_dir("data").map_err(|e| Error::io("data", e))?;
+        self.disk.sync_dir("data").map_err(|e| Error::sync("data", e))?;
         self.sync_units()
     }
 
     fn sync_units(&self) -> Result<()> {
         for (dir, units) in [("index", &self.index), ("batches", &self.batches)] {
             for file in units.touched(0, u64::MAX) {
-                file.sync().map_err(|e| Error::io(dir, e))?;
+                file.sync().map_err(|e| Error::sync(dir, e))?;
             }
-            self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+            self.disk.sync_dir(dir).map_err(|e| Error::sync(dir, e))?;
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ impl CommitLog {
                 let path = segment::path(segment.pos);
                 self.disk.remove(&path).map_err(|e| Error::io(path, e))?;
             }
-            self.disk.sync_dir("data").map_err(|e| Error::io("data", e))?;
+            self.disk.sync_dir("data").map_err(|e| Error::sync("data", e))?;
         }
         self.store_meta(|meta| {
             (meta.begin, meta.durable, meta.committed) = (begin, begin, begin);
@@ -35,7 +35,7 @@ impl CommitLog {
             self.disk.remove(&path).map_err(|e| Error::io(path, e))?;
         }
         for dir in ["index", "batches"] {
-            self.disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+            self.disk.sync_dir(dir).map_err(|e| Error::sync(dir, e))?;
         }
         self.allocating.begin_anew();
         self.finish_cut(begin)?;

@@ -50,7 +50,7 @@ impl CommitLog {
             self.segments.retain(|s| !gone.contains(&s.pos));
             self.unsynced.retain(|s| !gone.contains(&s.pos));
             self.syncing.retain(|s| !gone.contains(&s.pos));
-            self.disk.sync_dir("data").map_err(|e| Error::io("data", e))?;
+            self.disk.sync_dir("data").map_err(|e| Error::sync("data", e))?;
         }
         if let Some(last) = self.segments.last() {
             let failed = |e| Error::io(segment::path(last.pos), e);

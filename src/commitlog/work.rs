@@ -361,7 +361,7 @@ fn remove(disk: &dyn Disk, paths: &[String]) -> Result<()> {
     }
     for dir in ["data", "index", "batches"] {
         if paths.iter().any(|p| p.starts_with(dir)) {
-            disk.sync_dir(dir).map_err(|e| Error::io(dir, e))?;
+            disk.sync_dir(dir).map_err(|e| Error::sync(dir, e))?;
         }
     }
     Ok(())

@@ -25,7 +25,7 @@ pub const DL_E_DEADLOCK: i32 = -5;
 pub const DL_E_FORKED: i32 = -6;
 /// Another process, or another handle, has the directory.
 pub const DL_E_LOCKED: i32 = -7;
-/// Body over append.max.bytes, or does not fit the buffer.
+/// Body over append.max.bytes or append.pending.bytes, or does not fit the buffer.
 pub const DL_E_TOO_LARGE: i32 = -8;
 /// Not in this version.
 pub const DL_E_UNSUPPORTED: i32 = -9;

@@ -102,6 +102,9 @@ impl Shared {
             return Err(Status::TooLarge);
         }
         let bytes = (HEADER + body.len()) as u64;
+        if bytes > self.live.pending_bytes.load(Ordering::Relaxed) {
+            return Err(Status::TooLarge);
+        }
         let mut staging = lock(&self.staging);
         let limits = self.may_stage(&staging, options, 1, bytes)?;
         let undo = staging.mark();

@@ -178,6 +178,8 @@ impl Driver {
     /// to the log: what makes room above all.
     pub(super) fn stalled_turn(&mut self, now: u64) -> Result<Next> {
         let over = self.answer(now)?;
+        // What was not made ahead for want of room may be what the write lacks.
+        self.publish_room();
         self.publish_marks();
         if over {
             return Ok(Next::Over);

@@ -20,7 +20,7 @@ impl Cluster {
         self.links.clear();
         self.dial();
         // Ten election timeouts of a second.
-        let leader = self.until(10_000, Cluster::leader_of_all).expect("a leader");
+        self.until(10_000, Cluster::leader_of_all).expect("a leader");
         if self.membership.changing {
             return self.heal_members();
         }
@@ -28,15 +28,18 @@ impl Cluster {
         for _ in 0..5 {
             self.ids += 1;
             let body = body(self.ids, 100);
-            // What is to be made ahead of appends may just be on its way.
+            // What is to be made ahead of appends may just be on its way, and the leadership on its way
+            // to a preferred member.
             let taken = |cluster: &Cluster| {
+                let leader = cluster.leader_of_all()?;
                 let open = cluster.members[&leader].open.as_ref()?;
                 match open.append(&body, Some(Duration::from_secs(60))) {
-                    Err(Status::PendingFull) => None,
-                    taken => Some(taken.expect("it is taken")),
+                    Err(Status::PendingFull | Status::Transferring | Status::NotLeader) => None,
+                    taken => Some((leader, taken.expect("it is taken"))),
                 }
             };
-            let entry = self.until(10_000, taken).expect("there is room within ten timeouts");
+            let (leader, entry) =
+                self.until(10_000, taken).expect("it is taken within ten timeouts");
             self.appends.push(Placed { member: leader, entry, body, status: None });
             ids.push(entry.index.0);
         }

@@ -21,7 +21,7 @@ public enum Status {
     FORKED(-6),
     /** Another process, or another log of this one, has the directory. */
     LOCKED(-7),
-    /** Body over {@code append.max.bytes}. */
+    /** Body over {@code append.max.bytes} or {@code append.pending.bytes}. */
     TOO_LARGE(-8),
     /** Not in this version. */
     UNSUPPORTED(-9),
