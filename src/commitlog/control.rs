@@ -291,7 +291,8 @@ fn write_new(disk: &dyn Disk, entries: &[ControlEntry]) -> Result<Arc<dyn File>>
     let room = used.next_multiple_of(STEP);
     file.allocate(0, room).map_err(|e| Error::io("allocate control.new", e))?;
     file.write_at(&bytes, 0).map_err(|e| Error::io("write control.new", e))?;
-    file.sync().map_err(|e| Error::sync("sync control.new", e))?;
+    // Not in use yet: if this fails nothing is lost.
+    file.sync().map_err(|e| Error::io("sync control.new", e))?;
     Ok(file)
 }
 

@@ -118,7 +118,8 @@ impl MetaStore {
         for at in COPIES {
             file.write_at(&block, at).map_err(|e| Error::io("write meta.new", e))?;
         }
-        file.sync().map_err(|e| Error::sync("sync meta.new", e))?;
+        // Not in use yet: if this fails nothing is lost.
+        file.sync().map_err(|e| Error::io("sync meta.new", e))?;
         disk.rename(NAME_NEW, NAME).map_err(|e| Error::io("rename meta.new", e))?;
         disk.sync_dir("").map_err(|e| Error::sync("sync the directory", e))?;
         Ok(MetaStore { file, sequence, failed: false })

@@ -460,7 +460,6 @@ fn a_read_index_is_what_a_majority_confirms() {
     assert_eq!(all.peer(1).reads.len(), 1);
 }
 
-/// However long the membership entries of a log are, each message fits in a frame.
 /// A membership entry is proposed when the one before it is agreed. So a member that has two of them
 /// counts with the first when it is opened, whatever it had heard: with the members before that it
 /// could be elected beside a leader of those that the second brings.
@@ -490,6 +489,7 @@ fn of_two_membership_entries_the_first_is_in_force() {
     }
 }
 
+/// However long the membership entries of a log are, each message fits in a frame.
 #[test]
 fn long_membership_entries_are_sent_one_by_one() {
     let mut log = log(&MemoryDisk::new(), 1, set(&[1, 2]));
