@@ -123,7 +123,7 @@ pub fn data_ranges(file: &dyn File, from: u64) -> io::Result<Vec<Range<u64>>> {
 /// Room on a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// Its size.
+    /// What is used, by anybody, and what is free for us.
     pub total: u64,
     /// What is free for us.
     pub available: u64,

@@ -133,8 +133,8 @@ impl Disk for RealDisk {
 
     fn space(&self) -> io::Result<Space> {
         let stat = retry(|| rustix::fs::statvfs(&self.dir))?;
-        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        Ok(Space { total: bytes(stat.f_blocks), available: bytes(stat.f_bavail) })
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+        Ok(space(used, stat.f_bavail, stat.f_frsize))
     }
 }
 
@@ -288,6 +288,12 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
+/// As `df` tells it: free blocks that are kept for others are no part of the file system.
+fn space(used: u64, available: u64, block_bytes: u64) -> Space {
+    let bytes = |blocks: u64| blocks.saturating_mul(block_bytes);
+    Space { total: bytes(used.saturating_add(available)), available: bytes(available) }
+}
+
 /// Calls again what a signal interrupted.
 fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     rustix::io::retry_on_intr(call).map_err(io::Error::from)
@@ -362,6 +368,13 @@ mod tests {
         drop(other);
         assert!(disk.space().unwrap().available >= 300 << 10);
         disk.create("third", 300 << 10).unwrap().allocate(0, 300 << 10).unwrap();
+    }
+
+    /// Guards `disk.full.ratio`: what root alone may use counts for nothing, as in `df`.
+    #[test]
+    fn reserved_blocks_are_not_room() {
+        let space = space(60, 30, 4096);
+        assert_eq!(space, Space { total: 90 * 4096, available: 30 * 4096 });
     }
 
     /// Guards that the host may change its working directory after a relative path was given.

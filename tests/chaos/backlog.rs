@@ -37,6 +37,7 @@ fn catches_up_with(body: u64, more: &[&str]) {
     let most = Most::of(&process);
     let together = mean((0..LOADS).map(|_| fill(&process, backlog / LOADS)));
     let usual = most.stop();
+    cluster.forget();
     println!("all three: RssAnon {idle} KiB before, {usual} KiB at most; {together:.0} MB/s");
     for (follower, how) in followers.into_iter().zip(["stopped", "killed"]) {
         let most = Most::of(&process);
@@ -69,6 +70,7 @@ fn catches_up_with(body: u64, more: &[&str]) {
             let aside = most.saturating_sub(usual);
             assert!(aside <= ASIDE_KIB, "{aside} KiB for a follower that was {how}");
         }
+        cluster.forget();
         assert!(meanwhile == 0 || ratio >= RATIO, "{ratio:.2} of its speed is left");
     }
     cluster.finish();

@@ -1,6 +1,7 @@
 //! Clients of a group: some append through whoever leads, some read on every member. What they did
 //! and saw is the history.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::checker::{Append, Barrier, History, Outcome, Role, Seen};
 use crate::cluster::Cluster;
-use crate::process::Answer;
+use crate::process::{Answer, PATIENCE};
 
 /// Threads that append and read until they are told to stop.
 pub struct Clients {
@@ -22,6 +23,10 @@ struct Shared {
     over: AtomicBool,
     /// Who led when it was last known.
     leader: AtomicU64,
+    /// How many appends were committed.
+    committed: AtomicU64,
+    /// What the last answers to appends were, by member.
+    answers: Mutex<BTreeMap<u64, String>>,
     history: Mutex<History>,
 }
 
@@ -33,6 +38,8 @@ impl Clients {
             begin: Instant::now(),
             over: AtomicBool::new(false),
             leader: AtomicU64::new(1),
+            committed: AtomicU64::new(0),
+            answers: Mutex::default(),
             history: Mutex::default(),
         });
         let appends = (0..appending).map(|n| {
@@ -48,10 +55,21 @@ impl Clients {
     }
 
     /// How many appends were committed until now.
-    pub fn committed(&self) -> usize {
-        let history = self.shared.history.lock().unwrap();
-        let outcomes = history.appends.iter().map(|append| append.outcome);
-        outcomes.filter(|outcome| matches!(outcome, Outcome::Committed { .. })).count()
+    pub fn committed(&self) -> u64 {
+        self.shared.committed.load(Ordering::SeqCst)
+    }
+
+    /// Waits until more than so many are.
+    pub fn wait_committed(&self, more_than: u64) {
+        let begin = Instant::now();
+        while self.committed() <= more_than {
+            if begin.elapsed() >= PATIENCE {
+                let answers = self.shared.answers.lock().unwrap();
+                let members = self.shared.cluster.describe();
+                panic!("appends do not commit: the last answers were {answers:#?}\n{members}");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Ends them. All that they and the members' events told; the final logs are still to come.
@@ -102,6 +120,12 @@ impl Shared {
                 let returned = answer.as_ref().map_or(until, |answer| answer.at);
                 let (invoked, returned) = (self.ns(invoked), self.ns(returned));
                 let outcome = outcome(answer.as_ref());
+                if matches!(outcome, Outcome::Committed { .. }) {
+                    self.committed.fetch_add(1, Ordering::SeqCst);
+                } else {
+                    let last = format!("{answer:?}");
+                    self.answers.lock().unwrap().insert(target, last);
+                }
                 let append = Append { body, invoked, returned, outcome };
                 self.history.lock().unwrap().appends.push(append);
             }

@@ -238,6 +238,13 @@ impl Cluster {
         committed
     }
 
+    /// Deletes on each member what all have committed, for the room on the disk.
+    pub fn forget(&self) {
+        let committed = self.settle();
+        self.kept()
+            .for_each(|id| assert!(self.member(id).call(&format!("prefix {committed}")).ok()));
+    }
+
     /// Settles, and reads the log of each member.
     pub fn logs(&self) -> Vec<Log> {
         let committed = self.settle();

@@ -49,7 +49,7 @@ fn short() {
             led.after,
             cluster.describe()
         );
-        cluster.wait("appends that commit", || clients.committed() > during);
+        clients.wait_committed(during);
         sleep(Duration::from_millis(rng.u64(..300)));
     }
     let mut history = clients.stop();
