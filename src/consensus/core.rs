@@ -304,6 +304,9 @@ impl Core {
         self.reset = admitted.reset;
         self.members = admitted.members;
         let stepped = self.node.raft.step(admitted.message);
+        if let Message::HeartbeatReply { commit, .. } = message {
+            self.notice_reset(from, *commit);
+        }
         self.count_old_terms();
         self.draw_timeout();
         stepped.map_err(|_| Refused::Drop("the engine has no use for it"))
@@ -321,6 +324,20 @@ impl Core {
             }
             progress.matched = progress.matched.min(end.0);
             progress.become_probe();
+        }
+    }
+
+    /// A member that shows that it has committed what it was reset to was reset. Its answer may be
+    /// lost, and the engine, which sends it nothing meanwhile, would wait for that for ever.
+    fn notice_reset(&mut self, from: u64, commit: RaftIndex) {
+        let raft = &mut self.node.raft;
+        let reset = raft.prs().get(from).filter(|to| to.state == ProgressState::Snapshot);
+        let Some(index) = reset.map(|to| to.pending_snapshot) else { return };
+        if raft.state == StateRole::Leader && index != 0 && commit.0 >= index {
+            let mut answer =
+                RaftMessage { from, to: raft.id, term: raft.term, index, ..Default::default() };
+            answer.set_msg_type(MessageType::MsgAppendResponse);
+            let _ = raft.step(answer);
         }
     }
 
@@ -408,6 +425,7 @@ impl Core {
         let refused = |e: String| Error::corrupt(0, format!("membership entry {raft_index}: {e}"));
         let changes = members::decode(content).ok_or_else(|| refused("it means nothing".into()))?;
         let known = self.log().meta().members.clone();
+        members::fits(&known, raft_index, &changes)?;
         let state = if members::is_move(&changes) {
             members::conf_state(&known)
         } else {

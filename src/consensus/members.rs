@@ -14,6 +14,7 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 
 use crate::commitlog::control::CONTENT_MAX;
 use crate::commitlog::meta::{In, Member, MemberSet, Out};
+use crate::error::{Error, Result};
 use crate::types::RaftIndex;
 
 /// What happens to a member.
@@ -153,6 +154,23 @@ pub fn apply(
     set.members = keep;
     set.members.sort_by_key(|member| member.id);
     set
+}
+
+/// An error if a membership entry is of a member that the set has not, and does not add it: a leader
+/// proposes no such. So what was said of the members when this one was born is not what the group
+/// began with, and whatever it made of that would contradict the others.
+pub fn fits(set: &MemberSet, raft_index: RaftIndex, changes: &[Change]) -> Result<()> {
+    let adds = |op| matches!(op, Op::Voter | Op::Learner);
+    let strange = |c: &&Change| !adds(c.op) && !has(set, c.member.id);
+    match changes.iter().find(strange) {
+        None => Ok(()),
+        Some(Change { member, .. }) => Err(Error::Config(format!(
+            "Raft entry {raft_index} is of member {}, whom `members` did not name when this \
+             directory was made: it is not what the group began with. Remove the directory and start \
+             anew, with `members` that list the others and not this one",
+            member.id
+        ))),
+    }
 }
 
 /// Binds those that have no incarnation, and were met, to what another set says.

@@ -58,7 +58,9 @@ pub struct dl_change {
 /// All n changes in one step; DL_MEMBER_MOVE not together with others.  Leader only, and it does
 /// not remove or demote itself.  DL_OK: in force here.  DL_E_CHANGE_PENDING: another one is under
 /// way.  DL_E_LEADER_LOST, DL_E_TIMED_OUT: what was proposed goes on, and may be made.  With
-/// timeout_ms 0 it checks, begins and returns: watch the events.  [waits]
+/// timeout_ms 0 it checks, begins and returns: watch the events.  A learner is promoted once it has
+/// what the leader has now: until timeout_ms, or with 0 for up to 60 s, the promotion waits for
+/// it, and is the one under way.  [waits]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dl_change_members(
     log: *mut dl_log,

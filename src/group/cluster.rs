@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::commitlog::meta::Member;
 use crate::error::{Error, Result, Status};
-use crate::group::changes::{self, MemberChange};
+use crate::group::changes::{self, MemberChange, MemberOp};
 use crate::group::clock;
 use crate::group::shared::{Control, Role};
 use crate::group::waiters::{Slot, lock};
@@ -94,6 +94,10 @@ impl Group {
     /// A slot carries a status: the words are found again here.
     fn why_not_changed(&self, status: Status, changes: &[MemberChange]) -> Error {
         let why = match status {
+            Status::TimedOut if changes.iter().any(|change| change.op == MemberOp::Promote) => {
+                "the time is over: who is promoted has not caught up yet, or else what is proposed \
+                 goes on: see dl_members()"
+            }
             Status::TimedOut => "the time is over; what is proposed goes on: see dl_members()",
             Status::LeaderLost => "the leadership was lost: the change may have been made",
             Status::Invalid => {

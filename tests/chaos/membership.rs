@@ -48,6 +48,42 @@ fn membership() {
     cluster.finish();
 }
 
+/// P14, scenario 23, review case 8. The head of a group's log is purged: who comes back from before it
+/// and who is new begin where the log begins and follow, also one that knocked for so long that it
+/// pauses when it is let in.
+#[test]
+fn behind_begin() {
+    let _alone = alone();
+    let cluster = Cluster::new(4, &["flush=commit"]);
+    (1..=3).for_each(|id| cluster.start_with(id, &[born_with(&cluster, &[1, 2, 3])]));
+    let leader = cluster.wait_leader().leader;
+    let away = leader % 3 + 1;
+    cluster.start_with(4, &[born_with(&cluster, &[1, 2, 3])]);
+    cluster.kill(away);
+    let fill = |many: u64| {
+        let asked = cluster.member(cluster.wait_leader().leader).ask(&format!("fill {many} 1000"));
+        assert!(asked.recv_timeout(PATIENCE).unwrap().ok());
+    };
+    fill(2_000);
+    for id in (1..=3).filter(|id| *id != away) {
+        assert!(cluster.member(id).call("prefix 1500").ok());
+    }
+    let begin = |id: u64| cluster.state(id).and_then(|state| state.number("begin"));
+    cluster.wait("a purge", || begin(leader) > Some(0));
+    // The longest pause of one that is refused.
+    sleep(Duration::from_secs(2));
+    let add = format!("change add 4 {} 60000", cluster.address(4));
+    for command in [&*add, "change promote 4 60000"] {
+        let answer = cluster.member(cluster.wait_leader().leader).call(command);
+        assert!(answer.ok(), "{answer:?}\n{}", cluster.describe());
+    }
+    cluster.start(away);
+    fill(100);
+    cluster.settle();
+    assert!(cluster.ids().all(|id| begin(id) == begin(leader)), "{}", cluster.describe());
+    cluster.finish();
+}
+
 struct Group {
     cluster: Arc<Cluster>,
     members: Vec<u64>,

@@ -6,6 +6,7 @@ use raft::{Config, RawNode};
 
 use super::*;
 use crate::consensus::logger::logger;
+use crate::error::Status;
 
 fn member(id: u64) -> Member {
     Member { id, incarnation: id * 10, address: format!("host{id}:1") }
@@ -219,4 +220,24 @@ fn who_was_met_is_bound() {
     };
     let bound = bind(set([0, 7, 0, 0]), &set([11, 22, 33, 0]), |id| id != 3);
     assert_eq!(bound, set([11, 7, 0, 0]));
+}
+
+/// A joiner that was told of members other than those that the group began with would make another
+/// set of each entry than the others do: an entry of a member that it does not know shows it.
+#[test]
+fn an_entry_of_a_strange_member_does_not_fit() {
+    let set = MemberSet {
+        members: vec![member(1), member(4), member(6)],
+        voters: vec![1, 4],
+        learners: vec![6],
+        ..MemberSet::default()
+    };
+    let fit = |changes: &[Change]| fits(&set, RaftIndex(9), changes);
+    fit(&[]).unwrap();
+    for op in [Op::Remove, Op::Move] {
+        fit(&[change(op, 4), change(op, 6), change(Op::Learner, 2)]).unwrap();
+        let error = fit(&[change(Op::Learner, 4), change(op, 2)]).unwrap_err();
+        assert_eq!(error.status(), Status::Config);
+        assert!(error.to_string().contains("Raft entry 9 is of member 2"), "{error}");
+    }
 }

@@ -166,7 +166,8 @@ impl Driver {
         let leads = self.core.state() == StateRole::Leader && self.core.term() == changing.term;
         let left = set.voters_outgoing.is_empty();
         let status = match changing.proposed {
-            _ if !leads => Status::LeaderLost,
+            None if !leads => Status::NotLeader,
+            Some(_) if !leads => Status::LeaderLost,
             Some(entry) if set.raft_index >= entry && left => Status::Ok,
             _ if self.shared.clock.now() >= changing.deadline => Status::TimedOut,
             _ => return,

@@ -54,6 +54,9 @@ fn case_6_appends_around_a_transfer() {
         } else {
             assert_eq!((status, state.leader_id), (Status::Ok, to));
         }
+        cluster.hear(leader);
+        let ended = cluster.appends.iter().map(|append| append.status);
+        assert!(ended.eq([Some(Status::Ok); 7]), "what was in flight is agreed first");
         cluster.cut.clear();
         let last = cluster.append_at_last();
         cluster.all_come_to(last + 1);
