@@ -3,6 +3,7 @@
 use dledger::group::MemberOp;
 use dledger::group::waiters::Slot;
 
+use super::scenarios::settings;
 use super::*;
 
 impl Cluster {
@@ -63,6 +64,38 @@ fn case_6_appends_around_a_transfer() {
         assert_eq!(last, 7, "six were taken, and no index is left out");
         cluster.check_final();
     }
+}
+
+/// Review case 6. What is in flight is agreed before the leadership goes, also where the member that
+/// is to have it has all of that long before a majority has.
+#[test]
+fn case_6_a_transfer_waits_for_what_is_in_flight() {
+    let disks = [(); 5].map(|()| MemoryDisk::new());
+    let mut cluster = Cluster::of(1, settings(4_096, "commit"), &disks);
+    cluster.append_at_last();
+    let leader = cluster.leader();
+    let to = leader % 5 + 1;
+    let term = cluster.open(leader).unwrap().shared.state().term;
+    for other in (1..=5).filter(|id| ![leader, to].contains(id)) {
+        cluster.cut.insert((leader, other));
+    }
+    cluster.append(leader);
+    let slot = cluster.asked_to_transfer(leader, to);
+    for _ in 0..20 {
+        cluster.round(5);
+    }
+    let matched = cluster.open(to).unwrap().shared.log_end();
+    assert_eq!(matched, cluster.open(leader).unwrap().shared.log_end(), "it has all");
+    let state = cluster.open(leader).unwrap().shared.state();
+    assert_eq!((state.role, state.term), (Role::Leader, term));
+    cluster.cut.clear();
+    assert_eq!(cluster.answered(&slot), Status::Ok);
+    cluster.hear(leader);
+    assert!(cluster.appends.iter().all(|append| append.status == Some(Status::Ok)));
+    assert_eq!(cluster.leader(), to);
+    let last = cluster.append_at_last();
+    cluster.all_come_to(last + 1);
+    cluster.check_final();
 }
 
 /// Review case 7. A leader neither removes nor demotes itself; it hands over, and then the next one

@@ -21,7 +21,7 @@ impl Cluster {
     }
 
     /// Members on these disks, all started.
-    fn of(seed: u64, settings: Settings, disks: &[MemoryDisk]) -> Cluster {
+    pub(super) fn of(seed: u64, settings: Settings, disks: &[MemoryDisk]) -> Cluster {
         let mut cluster = Cluster::new(seed, Plants::NONE);
         let members = disks.len() as u64;
         cluster.members = (1..)
@@ -183,7 +183,7 @@ impl Cluster {
     }
 }
 
-fn settings(segment_bytes: u64, flush: &'static str) -> Settings {
+pub(super) fn settings(segment_bytes: u64, flush: &'static str) -> Settings {
     Settings {
         segment_bytes,
         index_bytes: 4_096,
