@@ -29,12 +29,12 @@ fn membership() {
         group.change(&add, joins, Some("learner"));
         group.members.push(joins);
         group.change(&format!("change promote {joins} 5000"), joins, Some("voter"));
-        goes_on(&cluster, &clients);
+        clients.wait_committed(clients.committed() + 10);
     }
     for (leaves, away) in [(2, false), (1, true)] {
         group.members.retain(|id| *id != leaves);
         group.remove(leaves, away);
-        goes_on(&cluster, &clients);
+        clients.wait_committed(clients.committed() + 10);
     }
     let mut history = clients.stop();
     history.logs = cluster.logs();
@@ -167,9 +167,4 @@ impl Group {
 fn born_with(cluster: &Cluster, members: &[u64]) -> String {
     let members = members.iter().map(|id| format!("{id}@{}", cluster.address(*id)));
     format!("members={}", members.collect::<Vec<_>>().join(","))
-}
-
-fn goes_on(cluster: &Cluster, clients: &Clients) {
-    let before = clients.committed();
-    cluster.wait("appends that commit", || clients.committed() > before + 10);
 }
