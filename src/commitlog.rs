@@ -316,6 +316,12 @@ impl CommitLog {
         Some((unit.count, unit.pos))
     }
 
+    /// Bytes of the batch of a Raft entry in `begin..=end`; 0 if it is none.
+    pub fn batch_bytes(&self, raft_index: RaftIndex) -> u64 {
+        let bytes = |(_, pos)| Some(self.anchor(raft_index)?.pos.saturating_sub(pos));
+        self.batch(raft_index).and_then(bytes).unwrap_or_default()
+    }
+
     fn batch_unit(&self, raft_index: RaftIndex) -> Option<BatchUnit> {
         BatchUnit::decode(&self.batches.get(batch_slot(raft_index))?)
     }

@@ -155,6 +155,7 @@ fn pace(options: &Options, seed: u64) -> Pace {
         election_ticks: ticks(options.election_timeout / 2).max(heartbeat_ticks + 1),
         heartbeat_ticks,
         message_bytes: MESSAGE_BYTES,
+        window_bytes: WINDOW_BYTES,
         seed,
     }
 }
@@ -554,5 +555,8 @@ const LEAST_TICK: Duration = Duration::from_millis(1);
 const MOST_TICK: Duration = Duration::from_millis(20);
 /// Most bytes of records in one message of several batches: no heartbeat waits longer behind it.
 const MESSAGE_BYTES: u64 = 256 << 10;
+/// Bytes on their way to one member: 100 ms of 160 MB/s. With one message more they fit into the
+/// socket's queue.
+const WINDOW_BYTES: u64 = 16 << 20;
 /// 2^64 by the golden ratio: multiples of it lie far apart.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

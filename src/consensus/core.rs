@@ -10,6 +10,7 @@ mod joiner;
 #[cfg(test)]
 pub(in crate::consensus) mod tests;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use raft::eraftpb::{ConfState, Entry, Message as RaftMessage, MessageType};
@@ -39,6 +40,8 @@ pub struct Pace {
     pub heartbeat_ticks: usize,
     /// Most bytes of records in one message of several batches.
     pub message_bytes: u64,
+    /// When so many bytes are on their way to a member, its answers are waited for.
+    pub window_bytes: u64,
     /// Where the generator of election timeouts begins.
     pub seed: u64,
 }
@@ -122,11 +125,12 @@ impl Core {
         config.max_election_tick = NEVER_TICKS;
         config.pre_vote = true;
         config.check_quorum = true;
-        config.max_size_per_msg = MESSAGE_ENTRIES;
+        config.max_size_per_msg = pace.message_bytes;
         config.max_inflight_msgs = INFLIGHT;
         config.applied = meta.committed.raft_index.max(meta.begin.raft_index).0;
         let logger = logger(&meta.group);
-        let node = RawNode::new(&config, LogStorage(log), &logger)
+        let store = LogStorage { log, room: Cell::new(0) };
+        let node = RawNode::new(&config, store, &logger)
             .map_err(|e| Error::corrupt(0, format!("the engine refuses what is on disk: {e}")))?;
         let random = fastrand::Rng::with_seed(pace.seed);
         let (received, reset, members) = (Vec::new(), None, None);
@@ -151,12 +155,12 @@ impl Core {
 
     /// The log.
     pub fn log(&self) -> &CommitLog {
-        &self.node.store().0
+        &self.node.store().log
     }
 
     /// The log, to write what an [`Output`] asks for.
     pub fn log_mut(&mut self) -> &mut CommitLog {
-        &mut self.node.mut_store().0
+        &mut self.node.mut_store().log
     }
 
     /// A member set that another member showed. In memory only.
@@ -288,7 +292,7 @@ impl Core {
         let room = self.log().room();
         let raft = &self.node.raft;
         let view = View {
-            log: &self.node.store().0,
+            log: &self.node.store().log,
             book: self.book.as_ref(),
             id: raft.id,
             term: raft.term,
@@ -303,6 +307,9 @@ impl Core {
         self.received = admitted.batches;
         self.reset = admitted.reset;
         self.members = admitted.members;
+        if let Message::AppendReply { index, reject: false, .. } = message {
+            self.bound(from, *index);
+        }
         let stepped = self.node.raft.step(admitted.message);
         if let Message::HeartbeatReply { commit, .. } = message {
             self.notice_reset(from, *commit);
@@ -351,6 +358,7 @@ impl Core {
 
     /// What is to be done, if anything.
     pub fn output(&mut self) -> Option<Output> {
+        self.node.store().room.set(self.pace.window_bytes / WINDOW_TURNS);
         if !self.node.has_ready() {
             return None;
         }
@@ -513,12 +521,27 @@ impl Core {
                 self.damaged.insert(damaged);
                 self.lost(to);
             }
+            self.bound(to, RaftIndex(0));
             if is_reset && sends.len() == before {
                 // Purged once more since: the next one tells of the new begin.
                 self.node.report_snapshot(to, SnapshotStatus::Failure);
             }
         }
         sends
+    }
+
+    /// Bounds the bytes on their way to a member, which shows that it has what lies up to `acked`:
+    /// the engine counts messages. What does not fit into the socket's queue is lost, and all
+    /// behind what was acknowledged is sent once more.
+    fn bound(&mut self, to: u64, acked: RaftIndex) {
+        let Some(progress) = self.node.raft.prs().get(to) else { return };
+        let sent = RaftIndex(progress.next_idx.saturating_sub(1));
+        let acked = acked.max(RaftIndex(progress.matched)).min(sent);
+        let log = self.log();
+        let pos = |raft_index| log.anchor(raft_index).unwrap_or(log.end()).pos;
+        let is_full = pos(sent).saturating_sub(pos(acked)) >= self.pace.window_bytes;
+        // What is acknowledged of a window of one is room for the next one.
+        self.node.raft.adjust_max_inflight_msgs(to, if is_full { 1 } else { INFLIGHT });
     }
 
     /// The engine draws election timeouts from a generator of its own, which no seed repeats, and
@@ -544,10 +567,11 @@ fn out_entry(entry: &Entry) -> OutEntry {
     }
 }
 
-/// What the engine counts as bytes of one message are thin entries: so many of them.
-const MESSAGE_ENTRIES: u64 = 64 * 16;
 /// Messages on their way to one member.
 const INFLIGHT: usize = 256;
+/// A window is filled in so many turns: each looks up, and reads again where it is cold, what it
+/// sends.
+const WINDOW_TURNS: u64 = 8;
 /// No member.
 const NOBODY: u64 = 0;
 /// An election timeout that the engine drew, and that never comes.

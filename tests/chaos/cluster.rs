@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::sleep;
@@ -238,11 +239,15 @@ impl Cluster {
         committed
     }
 
-    /// Deletes on each member what all have committed, for the room on the disk.
+    /// Deletes on each member what all have committed, for the room on the disk, and waits until the
+    /// disk is done with it: a file system that discards what is free does nothing else meanwhile.
     pub fn forget(&self) {
         let committed = self.settle();
         self.kept()
             .for_each(|id| assert!(self.member(id).call(&format!("prefix {committed}")).ok()));
+        let files = |id| fs::read_dir(self.dir_of(id).join("data")).unwrap().count();
+        self.wait("files to be gone", || self.kept().all(|id| files(id) <= FEW_FILES));
+        assert!(Command::new("sync").status().unwrap().success());
     }
 
     /// Settles, and reads the log of each member.
@@ -341,6 +346,8 @@ fn data(dir: &Path, position: u64) -> Vec<u8> {
 
 /// An election timeout.
 pub const ELECTION: Duration = Duration::from_millis(300);
+/// Data files of a log that has next to nothing: what it writes to, and what it has ready.
+const FEW_FILES: usize = 4;
 /// What all members of these tests have.
 const QUICK: [&str; 5] = [
     "election.timeout=300ms",

@@ -46,7 +46,8 @@ pub(in crate::consensus) fn set(voters: &[u64]) -> MemberSet {
 
 fn pace(id: u64) -> Pace {
     let (election_ticks, heartbeat_ticks) = (10, 2);
-    Pace { tick_ns: 1, election_ticks, heartbeat_ticks, message_bytes: 2000, seed: id }
+    let (message_bytes, window_bytes) = (2000, 16_000);
+    Pace { tick_ns: 1, election_ticks, heartbeat_ticks, message_bytes, window_bytes, seed: id }
 }
 
 fn log(disk: &MemoryDisk, id: u64, members: MemberSet) -> CommitLog {
@@ -320,6 +321,46 @@ fn three_members_agree() {
 }
 
 /// What a leader alone has goes when it comes back, and nothing else.
+/// Each byte once, and no more of them on their way than a window and a message: what does not fit
+/// into the queue of a socket is lost, and all behind it is sent again.
+#[test]
+fn a_member_that_was_away_is_sent_what_it_missed_in_windows() {
+    let mut cluster = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    cluster.elect(1);
+    cluster.append(1, b"before");
+    cluster.away = 3;
+    let begin = cluster.peer(1).core.log().end().pos;
+    for _ in 0..200 {
+        cluster.append(1, &[7; 1000]);
+    }
+    let missed = cluster.peer(1).core.log().end().pos - begin;
+    cluster.away = NO_PEER;
+    let bytes = |frames: &VecDeque<Frame>| {
+        let to = frames.iter().filter(|frame| frame.to == 3);
+        to.map(|frame| frame.bytes.len() as u64).sum::<u64>()
+    };
+    let (mut most, mut sum, mut turns) = (0, 0, 0);
+    while cluster.peer(3).core.committed() < cluster.peer(1).core.committed() {
+        if cluster.frames.is_empty() {
+            cluster.on(1, |peer| {
+                peer.core.tick();
+                peer.settle(&[], &[])
+            });
+        }
+        most = most.max(bytes(&cluster.frames));
+        let Some(Frame { from, to, bytes }) = cluster.frames.pop_front() else { continue };
+        sum += if to == 3 { bytes.len() as u64 } else { 0 };
+        cluster.on(to, |peer| peer.hear(from, &bytes).1);
+        turns += 1;
+        assert!(turns < 100_000, "it does not catch up");
+    }
+    assert!(missed > 10 * pace(0).window_bytes);
+    assert!(most <= 2 * pace(0).window_bytes, "{most} bytes on their way");
+    assert!(most >= pace(0).window_bytes / 2, "no more than {most} bytes on their way");
+    assert!(sum <= missed + missed / 4, "{sum} bytes sent for {missed}");
+    cluster.assert_same();
+}
+
 #[test]
 fn a_tail_that_nobody_has_is_cut() {
     let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
