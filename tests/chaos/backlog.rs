@@ -59,19 +59,20 @@ fn catches_up_with(body: u64, more: &[&str]) {
         let beside = mean(loads.into_iter());
         cluster.settle();
         let back = most.stop();
-        let ratio = beside / without;
+        // Members that share a disk are slower with three than with two, whoever is behind.
+        let ratio = beside / together;
         println!(
             "{how}: RssAnon {away} KiB at most while away, {back} KiB while it catches up; \
              {without:.0} MB/s without it, {beside:.0} MB/s beside it ({meanwhile} loads): \
-             {ratio:.2}, and {:.2} of that of all three",
-            beside / together
+             {ratio:.2} of that of all three"
         );
         for most in [away, back] {
             let aside = most.saturating_sub(usual);
             assert!(aside <= ASIDE_KIB, "{aside} KiB for a follower that was {how}");
         }
         cluster.forget();
-        assert!(meanwhile == 0 || ratio >= RATIO, "{ratio:.2} of its speed is left");
+        let least = if backlog < LONG { RATIO } else { LONG_RATIO };
+        assert!(meanwhile == 0 || ratio >= least, "{ratio:.2} of its speed is left");
     }
     cluster.finish();
 }
@@ -134,3 +135,7 @@ const LOADS: u64 = 8;
 const ASIDE_KIB: u64 = 16 << 10;
 /// So much of its speed a leader keeps, on the slowest machine.
 const RATIO: f64 = 0.3;
+/// A backlog of so many bytes takes long enough to tell.
+const LONG: u64 = 1 << 30;
+/// What it keeps then.
+const LONG_RATIO: f64 = 0.7;
