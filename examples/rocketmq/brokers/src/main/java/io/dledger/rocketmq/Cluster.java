@@ -148,10 +148,15 @@ final class Cluster implements AutoCloseable {
         }
     }
 
+    /** The leader last: its log is the longest. */
     void stopAll() throws InterruptedException {
+        int leader = leader();
         for (int n = 0; n < count(); n++) {
-            stop(n);
+            if (n != leader) {
+                stop(n);
+            }
         }
+        stop(leader);
     }
 
     /** Waits until one takes messages, and says which. */
@@ -208,6 +213,18 @@ final class Cluster implements AutoCloseable {
                 Thread.sleep(50);
             } catch (InterruptedException interrupted) {
                 throw new IllegalStateException(interrupted);
+            }
+        }
+    }
+
+    /** No virtual machine had anything against how native code used it. */
+    void checkOutput() throws IOException {
+        for (int n = 0; n < count(); n++) {
+            Path output = dir.resolve("broker-" + n + ".out");
+            for (String line : Files.readAllLines(output)) {
+                if (line.contains("in native method")) {
+                    throw new IllegalStateException("broker " + n + ": " + line);
+                }
             }
         }
     }

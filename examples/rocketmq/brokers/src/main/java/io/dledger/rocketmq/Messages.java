@@ -96,6 +96,12 @@ final class Messages implements AutoCloseable {
         return book.acknowledged.size();
     }
 
+    /** Waits for so many acknowledgements. */
+    void awaitMore(int count) {
+        long before = acknowledged();
+        cluster.await(count + " acknowledgements", () -> acknowledged() >= before + count);
+    }
+
     long notAcknowledged() {
         return refused.get();
     }
