@@ -10,7 +10,6 @@ mod joiner;
 #[cfg(test)]
 pub(in crate::consensus) mod tests;
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use raft::eraftpb::{ConfState, Entry, Message as RaftMessage, MessageType};
@@ -129,8 +128,7 @@ impl Core {
         config.max_inflight_msgs = INFLIGHT;
         config.applied = meta.committed.raft_index.max(meta.begin.raft_index).0;
         let logger = logger(&meta.group);
-        let store = LogStorage { log, room: Cell::new(0) };
-        let node = RawNode::new(&config, store, &logger)
+        let node = RawNode::new(&config, LogStorage(log), &logger)
             .map_err(|e| Error::corrupt(0, format!("the engine refuses what is on disk: {e}")))?;
         let random = fastrand::Rng::with_seed(pace.seed);
         let (received, reset, members) = (Vec::new(), None, None);
@@ -155,12 +153,12 @@ impl Core {
 
     /// The log.
     pub fn log(&self) -> &CommitLog {
-        &self.node.store().log
+        &self.node.store().0
     }
 
     /// The log, to write what an [`Output`] asks for.
     pub fn log_mut(&mut self) -> &mut CommitLog {
-        &mut self.node.mut_store().log
+        &mut self.node.mut_store().0
     }
 
     /// A member set that another member showed. In memory only.
@@ -292,7 +290,7 @@ impl Core {
         let room = self.log().room();
         let raft = &self.node.raft;
         let view = View {
-            log: &self.node.store().log,
+            log: &self.node.store().0,
             book: self.book.as_ref(),
             id: raft.id,
             term: raft.term,
@@ -307,8 +305,11 @@ impl Core {
         self.received = admitted.batches;
         self.reset = admitted.reset;
         self.members = admitted.members;
-        if let Message::AppendReply { index, reject: false, .. } = message {
-            self.bound(from, *index);
+        match message {
+            Message::AppendReply { .. } => self.bound(from, self.pace.window_bytes),
+            // Its answers to all that is on its way may be lost: that to one message more makes up.
+            Message::HeartbeatReply { .. } => self.bound(from, 2 * self.pace.window_bytes),
+            _ => {}
         }
         let stepped = self.node.raft.step(admitted.message);
         if let Message::HeartbeatReply { commit, .. } = message {
@@ -358,7 +359,6 @@ impl Core {
 
     /// What is to be done, if anything.
     pub fn output(&mut self) -> Option<Output> {
-        self.node.store().room.set(self.pace.window_bytes / WINDOW_TURNS);
         if !self.node.has_ready() {
             return None;
         }
@@ -521,7 +521,7 @@ impl Core {
                 self.damaged.insert(damaged);
                 self.lost(to);
             }
-            self.bound(to, RaftIndex(0));
+            self.bound(to, self.pace.window_bytes);
             if is_reset && sends.len() == before {
                 // Purged once more since: the next one tells of the new begin.
                 self.node.report_snapshot(to, SnapshotStatus::Failure);
@@ -530,18 +530,23 @@ impl Core {
         sends
     }
 
-    /// Bounds the bytes on their way to a member, which shows that it has what lies up to `acked`:
-    /// the engine counts messages. What does not fit into the socket's queue is lost, and all
-    /// behind what was acknowledged is sent once more.
-    fn bound(&mut self, to: u64, acked: RaftIndex) {
+    /// Bounds the bytes on their way to a member; the engine counts messages. What does not fit into
+    /// the socket's queue is lost, and all behind what was acknowledged is sent once more.
+    fn bound(&mut self, to: u64, window_bytes: u64) {
         let Some(progress) = self.node.raft.prs().get(to) else { return };
         let sent = RaftIndex(progress.next_idx.saturating_sub(1));
-        let acked = acked.max(RaftIndex(progress.matched)).min(sent);
-        let log = self.log();
-        let pos = |raft_index| log.anchor(raft_index).unwrap_or(log.end()).pos;
-        let is_full = pos(sent).saturating_sub(pos(acked)) >= self.pace.window_bytes;
-        // What is acknowledged of a window of one is room for the next one.
-        self.node.raft.adjust_max_inflight_msgs(to, if is_full { 1 } else { INFLIGHT });
+        let (log, on_way) = (self.log(), progress.ins.count());
+        let (end, sent) = (log.end().pos, log.pos_behind(sent));
+        let has = log.pos_behind(RaftIndex(progress.matched));
+        let cap = if sent.saturating_sub(has) >= window_bytes {
+            // Full with what is on its way; when that has arrived, there is room for one.
+            1
+        } else if end.saturating_sub(sent) > BURST as u64 * self.pace.message_bytes {
+            INFLIGHT.min(on_way + BURST)
+        } else {
+            INFLIGHT
+        };
+        self.node.raft.adjust_max_inflight_msgs(to, cap);
     }
 
     /// The engine draws election timeouts from a generator of its own, which no seed repeats, and
@@ -569,9 +574,9 @@ fn out_entry(entry: &Entry) -> OutEntry {
 
 /// Messages on their way to one member.
 const INFLIGHT: usize = 256;
-/// A window is filled in so many turns: each looks up, and reads again where it is cold, what it
-/// sends.
-const WINDOW_TURNS: u64 = 8;
+/// Messages that one answer of a member adds to them: each is looked up, and read again where it is
+/// cold, while the others wait.
+const BURST: usize = 4;
 /// No member.
 const NOBODY: u64 = 0;
 /// An election timeout that the engine drew, and that never comes.

@@ -9,6 +9,7 @@ use crate::consensus::admit::{TRANSFER, context_number};
 use crate::consensus::storage::{Thin, thin};
 use crate::plant::Plant;
 use crate::types::{Anchor, RaftIndex};
+use crate::wire::message::ENTRIES_MAX;
 use crate::wire::{AppendEntry, Campaign, Content, Message};
 
 /// One message to one peer.
@@ -133,6 +134,7 @@ fn appends(
             _ => 0,
         };
         let mut full = part.bytes + len > message_bytes || part.says + says > CONTENT_MAX;
+        full |= part.entries.len() == ENTRIES_MAX;
         full |= log.plants().on(Plant::CommitOldTerm) && entry.term != at.term;
         if !part.entries.is_empty() && full {
             sends.push(std::mem::replace(&mut part, Part::new(&at)).outgoing(message));

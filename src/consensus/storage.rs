@@ -1,8 +1,6 @@
 //! The commit log as the engine sees it: thin entries. A Raft entry of ours has no data: it is
 //! looked up in its batch unit, and the bytes stay in the log.
 
-use std::cell::Cell;
-
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, NO_LIMIT, RaftState, Storage, StorageError};
@@ -55,17 +53,11 @@ const BATCH: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 
 /// The log, owned by the engine.
-pub struct LogStorage {
-    /// The log.
-    pub log: CommitLog,
-    /// Bytes of entries on disk that are still looked up in this turn, to be sent: whoever was away
-    /// for long does not keep this member from the others.
-    pub room: Cell<u64>,
-}
+pub struct LogStorage(pub CommitLog);
 
 impl LogStorage {
     fn entry(&self, raft_index: RaftIndex) -> raft::Result<Entry> {
-        let (kind, term, content) = self.log.raft_entry(raft_index).ok_or_else(unavailable)?;
+        let (kind, term, content) = self.0.raft_entry(raft_index).ok_or_else(unavailable)?;
         let entry = match kind {
             Kind::Batch => batch_entry(),
             Kind::NoOp => Entry::default(),
@@ -80,11 +72,11 @@ impl LogStorage {
 
 impl Storage for LogStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        let meta = self.log.meta();
+        let meta = self.0.meta();
         // A membership entry is proposed when the one before it is agreed: whoever has it knows that, and
         // must not be elected by the members that were before. Two sets that are not neighbours may
         // have majorities that do not meet.
-        let before = self.log.last_membership_but_one().unwrap_or_default();
+        let before = self.0.last_membership_but_one().unwrap_or_default();
         let commit = meta.committed.raft_index.max(meta.begin.raft_index).max(before).0;
         let hard_state =
             HardState { term: meta.term, vote: meta.vote, commit, ..HardState::default() };
@@ -97,55 +89,46 @@ impl Storage for LogStorage {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        context: GetEntriesContext,
+        _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        if RaftIndex(low) <= self.log.begin().raft_index {
+        if RaftIndex(low) <= self.0.begin().raft_index {
             return Err(raft::Error::Store(StorageError::Compacted));
         }
         let max = max_size.into().unwrap_or(NO_LIMIT);
         if max == NO_LIMIT {
             return (low..high).map(|i| self.entry(RaftIndex(i))).collect();
         }
-        // Only to send them can the engine wait: it asks again when that member answers.
-        let to_send = context.can_async();
-        if to_send && self.room.get() == 0 {
-            return Err(raft::Error::Store(StorageError::LogTemporarilyUnavailable));
-        }
         let (mut entries, mut sum) = (Vec::new(), 0);
         for raft_index in (low..high).map(RaftIndex) {
             // Thin as it is, an entry counts as what is sent for it.
-            let bytes = THIN_BYTES + self.log.batch_bytes(raft_index);
-            if sum + bytes > max && !entries.is_empty() {
+            sum += THIN_BYTES + self.0.batch_bytes(raft_index);
+            if sum > max && !entries.is_empty() {
                 break;
             }
-            sum += bytes;
             entries.push(self.entry(raft_index)?);
-        }
-        if to_send {
-            self.room.set(self.room.get().saturating_sub(sum));
         }
         Ok(entries)
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if RaftIndex(index) < self.log.begin().raft_index {
+        if RaftIndex(index) < self.0.begin().raft_index {
             return Err(raft::Error::Store(StorageError::Compacted));
         }
-        self.log.term(RaftIndex(index)).ok_or_else(unavailable)
+        self.0.term(RaftIndex(index)).ok_or_else(unavailable)
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(self.log.begin().raft_index.0 + 1)
+        Ok(self.0.begin().raft_index.0 + 1)
     }
 
     fn last_index(&self) -> raft::Result<u64> {
-        Ok(self.log.end().raft_index.0)
+        Ok(self.0.end().raft_index.0)
     }
 
     /// Where this log begins, with the members that are valid now: all that a member needs that
     /// is behind it.
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        let (begin, members) = (self.log.begin(), &self.log.meta().members);
+        let (begin, members) = (self.0.begin(), &self.0.meta().members);
         if begin.raft_index == RaftIndex(0) {
             return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }

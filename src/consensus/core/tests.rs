@@ -1,6 +1,8 @@
 //! The contract of the core: three members in one thread, without a driver. Each has its log on a
 //! disk in memory; what they say passes through the frames of the wire.
 
+mod windows;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use crate::consensus::members::Op;
 use crate::disk::memory::MemoryDisk;
 use crate::plant::Plants;
 use crate::wire::frame::{self, FrameHeader, Limits};
+use crate::wire::message::ENTRIES_MAX;
 
 const SEGMENT: u64 = 4096;
 const LIMITS: Limits = Limits { raw_max: 1 << 20 };
@@ -321,46 +324,6 @@ fn three_members_agree() {
 }
 
 /// What a leader alone has goes when it comes back, and nothing else.
-/// Each byte once, and no more of them on their way than a window and a message: what does not fit
-/// into the queue of a socket is lost, and all behind it is sent again.
-#[test]
-fn a_member_that_was_away_is_sent_what_it_missed_in_windows() {
-    let mut cluster = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
-    cluster.elect(1);
-    cluster.append(1, b"before");
-    cluster.away = 3;
-    let begin = cluster.peer(1).core.log().end().pos;
-    for _ in 0..200 {
-        cluster.append(1, &[7; 1000]);
-    }
-    let missed = cluster.peer(1).core.log().end().pos - begin;
-    cluster.away = NO_PEER;
-    let bytes = |frames: &VecDeque<Frame>| {
-        let to = frames.iter().filter(|frame| frame.to == 3);
-        to.map(|frame| frame.bytes.len() as u64).sum::<u64>()
-    };
-    let (mut most, mut sum, mut turns) = (0, 0, 0);
-    while cluster.peer(3).core.committed() < cluster.peer(1).core.committed() {
-        if cluster.frames.is_empty() {
-            cluster.on(1, |peer| {
-                peer.core.tick();
-                peer.settle(&[], &[])
-            });
-        }
-        most = most.max(bytes(&cluster.frames));
-        let Some(Frame { from, to, bytes }) = cluster.frames.pop_front() else { continue };
-        sum += if to == 3 { bytes.len() as u64 } else { 0 };
-        cluster.on(to, |peer| peer.hear(from, &bytes).1);
-        turns += 1;
-        assert!(turns < 100_000, "it does not catch up");
-    }
-    assert!(missed > 10 * pace(0).window_bytes);
-    assert!(most <= 2 * pace(0).window_bytes, "{most} bytes on their way");
-    assert!(most >= pace(0).window_bytes / 2, "no more than {most} bytes on their way");
-    assert!(sum <= missed + missed / 4, "{sum} bytes sent for {missed}");
-    cluster.assert_same();
-}
-
 #[test]
 fn a_tail_that_nobody_has_is_cut() {
     let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
