@@ -96,8 +96,15 @@ impl Live {
         let disk = MemoryDisk::new();
         let log = CommitLog::open(Arc::new(disk.clone()), &birth).unwrap();
         let (election_ticks, heartbeat_ticks) = (5, 1);
-        let pace =
-            Pace { tick_ns: 1, election_ticks, heartbeat_ticks, message_bytes: 2000, seed: 1 };
+        let (message_bytes, window_bytes) = (2000, 8000);
+        let pace = Pace {
+            tick_ns: 1,
+            election_ticks,
+            heartbeat_ticks,
+            message_bytes,
+            window_bytes,
+            seed: 1,
+        };
         let core = Core::new(log, pace).unwrap();
         Live { disk, core, committed: RaftIndex(0), agreed: Vec::new() }
     }
