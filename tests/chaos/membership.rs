@@ -59,13 +59,22 @@ fn behind_begin() {
     let leader = cluster.wait_leader().leader;
     let away = leader % 3 + 1;
     cluster.start_with(4, &[born_with(&cluster, &[1, 2, 3])]);
-    cluster.kill(away);
     let fill = |many: u64| {
         let asked = cluster.member(cluster.wait_leader().leader).ask(&format!("fill {many} 1000"));
-        assert!(asked.recv_timeout(PATIENCE).unwrap().ok());
+        let answer = asked.recv_timeout(PATIENCE).unwrap();
+        assert!(answer.ok(), "{answer:?}\n{}", cluster.describe());
     };
-    fill(2_000);
-    for id in (1..=3).filter(|id| *id != away) {
+    let have = |ids: &[u64], many: u64| {
+        let committed = |id| cluster.state(id).and_then(|state| state.number("committed"));
+        cluster.wait("records", || ids.iter().all(|id| committed(*id) >= Some(many)));
+    };
+    fill(1);
+    have(&[1, 2, 3], 1);
+    cluster.kill(away);
+    fill(1_999);
+    let others: Vec<u64> = (1..=3).filter(|id| *id != away).collect();
+    have(&others, 2_000);
+    for id in others {
         assert!(cluster.member(id).call("prefix 1500").ok());
     }
     let begin = |id: u64| cluster.state(id).and_then(|state| state.number("begin"));
