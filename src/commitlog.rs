@@ -324,23 +324,9 @@ impl CommitLog {
 
     /// The position behind a Raft entry; where the log begins or ends, for one that is not in it.
     pub fn pos_behind(&self, raft_index: RaftIndex) -> u64 {
-        if raft_index <= self.meta.begin.raft_index {
-            return self.meta.begin.pos;
-        }
-        if raft_index >= self.end.raft_index {
-            return self.end.pos;
-        }
-        let pos = if raft_index.0 <= self.meta.dledger_end.index.0 {
-            let unit = self.index.get(raft_index.0 - 1);
-            unit.and_then(|unit| IndexUnit::decode(&unit)).map(|unit| unit.end())
-        } else {
-            self.batch_unit(raft_index).and_then(|unit| match unit.kind {
-                Kind::Batch => Some(self.end_of(Through::Map, &unit)?.pos),
-                _ => Some(unit.pos),
-            })
-        };
-        // Only a unit that is damaged says nothing.
-        pos.unwrap_or(self.end.pos)
+        let anchor = self.anchor(raft_index.max(self.meta.begin.raft_index));
+        // Behind the end, or its unit is damaged.
+        anchor.unwrap_or(self.end).pos
     }
 
     fn batch_unit(&self, raft_index: RaftIndex) -> Option<BatchUnit> {

@@ -555,8 +555,8 @@ const LEAST_TICK: Duration = Duration::from_millis(1);
 const MOST_TICK: Duration = Duration::from_millis(20);
 /// Most bytes of records in one message of several batches: no heartbeat waits longer behind it.
 const MESSAGE_BYTES: u64 = 256 << 10;
-/// Bytes on their way to one member: 100 ms of 160 MB/s. With one message more they fit into the
-/// socket's queue.
+/// Bytes on their way to one member: 100 ms of 160 MB/s. Twice as many, as heartbeats may make it,
+/// fit into the socket's queue.
 const WINDOW_BYTES: u64 = 16 << 20;
 /// 2^64 by the golden ratio: multiples of it lie far apart.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -513,7 +513,7 @@ impl Core {
     fn outgoing(&mut self, messages: Vec<RaftMessage>) -> Vec<Outgoing> {
         let mut sends = Vec::with_capacity(messages.len());
         for message in messages {
-            let (to, is_reset) = (message.to, message.get_msg_type() == MessageType::MsgSnapshot);
+            let (to, kind) = (message.to, message.get_msg_type());
             let before = sends.len();
             let bytes = self.pace.message_bytes;
             if let Some(damaged) = send::outgoing(self.log(), message, bytes, &mut sends) {
@@ -521,8 +521,10 @@ impl Core {
                 self.damaged.insert(damaged);
                 self.lost(to);
             }
-            self.bound(to, self.pace.window_bytes);
-            if is_reset && sends.len() == before {
+            if kind == MessageType::MsgAppend {
+                self.bound(to, self.pace.window_bytes);
+            }
+            if kind == MessageType::MsgSnapshot && sends.len() == before {
                 // Purged once more since: the next one tells of the new begin.
                 self.node.report_snapshot(to, SnapshotStatus::Failure);
             }

@@ -19,6 +19,7 @@ use crate::wire::message::ENTRIES_MAX;
 const SEGMENT: u64 = 4096;
 const LIMITS: Limits = Limits { raw_max: 1 << 20 };
 const NO_PEER: u64 = 0;
+const WINDOW: u64 = 16_000;
 
 /// A frame on its way.
 pub(in crate::consensus) struct Frame {
@@ -49,7 +50,7 @@ pub(in crate::consensus) fn set(voters: &[u64]) -> MemberSet {
 
 fn pace(id: u64) -> Pace {
     let (election_ticks, heartbeat_ticks) = (10, 2);
-    let (message_bytes, window_bytes) = (2000, 16_000);
+    let (message_bytes, window_bytes) = (2000, WINDOW);
     Pace { tick_ns: 1, election_ticks, heartbeat_ticks, message_bytes, window_bytes, seed: id }
 }
 

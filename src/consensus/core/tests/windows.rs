@@ -2,14 +2,19 @@
 
 use super::*;
 
-const WINDOW: u64 = 16_000;
-
 impl Cluster {
-    /// Three members, of whom 3 missed 200 batches.
-    fn with_one_behind() -> (Cluster, u64) {
-        let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
+    /// Led by 1; all have what there is.
+    fn led(ids: &[u64]) -> Cluster {
+        let mut all = Cluster::new(ids, ids);
         all.elect(1);
         all.append(1, b"before");
+        all.tick(4);
+        all
+    }
+
+    /// Three members, of whom 3 missed 200 batches.
+    fn with_one_behind() -> (Cluster, u64) {
+        let mut all = Cluster::led(&[1, 2, 3]);
         let begin = all.peer(1).core.log().end().pos;
         all.away = 3;
         for _ in 0..200 {
@@ -78,10 +83,7 @@ fn a_member_that_was_away_is_sent_what_it_missed_in_windows() {
 /// What it is not sent is not queued for it either.
 #[test]
 fn a_member_that_does_not_answer_is_sent_a_window() {
-    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
-    all.elect(1);
-    all.append(1, b"before");
-    all.tick(4);
+    let mut all = Cluster::led(&[1, 2, 3]);
     let mut sent = 0;
     for _ in 0..200 {
         all.on(1, |peer| peer.append(&[&[7; 1000], b"second"]));
@@ -100,10 +102,7 @@ fn a_member_that_does_not_answer_is_sent_a_window() {
 /// heartbeat makes up for all of them.
 #[test]
 fn lost_answers_to_a_full_window_cost_a_heartbeat() {
-    let mut all = Cluster::new(&[1, 2, 3], &[1, 2, 3]);
-    all.elect(1);
-    all.append(1, b"before");
-    all.tick(4);
+    let mut all = Cluster::led(&[1, 2, 3]);
     all.away = 2;
     for _ in 0..200 {
         all.on(1, |peer| peer.append(&[&[7; 60], b"second"]));
@@ -129,10 +128,7 @@ fn nobody_waits_with_nothing_on_its_way() {
     for seed in 0..100 {
         let mut random = fastrand::Rng::with_seed(seed);
         let ids = [1, 2, 3, 4, 5];
-        let mut all = Cluster::new(&ids, &ids);
-        all.elect(1);
-        all.append(1, b"before");
-        all.tick(4);
+        let mut all = Cluster::led(&ids);
         let behind: Vec<u64> = [2, 3, 4, 5].into_iter().filter(|_| random.bool()).collect();
         for _ in 0..40 {
             all.on(1, |peer| peer.append(&[&[7; 1000], b"second"]));
@@ -168,8 +164,8 @@ fn more_entries_than_an_append_may_have_are_several() {
     let set = MemberSet { members, voters, learners, ..MemberSet::default() };
     let mut peers = vec![Peer::new(1, set.clone()), Peer::new(2, set)];
     for peer in &mut peers {
-        peer.core.pace.message_bytes = 256 << 10;
-        peer.core.node.raft.max_msg_size = 256 << 10;
+        peer.core.pace.message_bytes = 4 << 20;
+        peer.core.node.raft.max_msg_size = 4 << 20;
     }
     let mut all = Cluster { peers, frames: VecDeque::new(), away: 2 };
     for _ in 0..ENTRIES_MAX + 100 {
