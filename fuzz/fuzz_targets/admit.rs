@@ -12,6 +12,7 @@ use dledger::consensus::admit::Refused;
 use dledger::consensus::core::{Core, OutEntry, Pace};
 use dledger::consensus::members::{self, Change, Op};
 use dledger::disk::memory::MemoryDisk;
+use dledger::error::Error;
 use dledger::plant::Plants;
 use dledger::types::{Anchor, Index, RaftIndex};
 use dledger::wire::frame::{self, FrameHeader, Limits};
@@ -34,6 +35,9 @@ fuzz_target!(|data: &[u8]| {
         let Some(verb) = bytes.next() else { break };
         live.act(verb, &mut bytes);
         live.settle(&[]);
+        if live.stopped {
+            break;
+        }
         live.check();
     }
 });
@@ -66,6 +70,8 @@ struct Live {
     committed: RaftIndex,
     /// What was agreed, by Raft index from `first` on.
     agreed: Vec<Anchor>,
+    /// What is agreed cannot be: a log stops for good then.
+    stopped: bool,
 }
 
 fn member(id: u64) -> Member {
@@ -106,7 +112,7 @@ impl Live {
             seed: 1,
         };
         let core = Core::new(log, pace).unwrap();
-        Live { disk, core, committed: RaftIndex(0), agreed: Vec::new() }
+        Live { disk, core, committed: RaftIndex(0), agreed: Vec::new(), stopped: false }
     }
 
     fn act(&mut self, verb: u8, bytes: &mut Bytes<'_>) {
@@ -313,7 +319,9 @@ impl Live {
     }
 
     fn settle(&mut self, raw: &[u8]) {
-        while let Some(output) = self.core.output() {
+        while !self.stopped
+            && let Some(output) = self.core.output()
+        {
             let log = self.core.log_mut();
             if let Some((term, vote)) = output.vote {
                 log.set_vote(term, vote).unwrap();
@@ -343,7 +351,15 @@ impl Live {
             let changes = output.changes.clone();
             self.core.written(output);
             for (raft_index, content) in changes {
-                let members = self.core.change(raft_index, &content).unwrap();
+                let members = match self.core.change(raft_index, &content) {
+                    Ok(members) => members,
+                    // Of members that this one was not begun with.
+                    Err(Error::Config(_)) => {
+                        self.stopped = true;
+                        return;
+                    }
+                    Err(error) => panic!("{error}"),
+                };
                 self.core.log_mut().set_members(members).unwrap();
             }
             self.core.log_mut().sync().unwrap();
