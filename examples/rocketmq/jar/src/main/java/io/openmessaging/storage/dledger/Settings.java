@@ -3,7 +3,6 @@ package io.openmessaging.storage.dledger;
 import io.dledger.LogConfig;
 import java.io.File;
 import java.io.IOException;
-import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
@@ -22,6 +21,7 @@ final class Settings {
 
     private static final Pattern ID = Pattern.compile("[A-Za-z]([0-9]+)");
     private static final Pattern PEER = Pattern.compile("([A-Za-z][0-9]+)-(.+):([0-9]+)");
+    private static final Pattern LOOPBACK = Pattern.compile("127(\\.[0-9]+){3}|\\[::1\\]|localhost");
 
     private Settings() {}
 
@@ -81,11 +81,13 @@ final class Settings {
         return Long.parseLong(matcher.group(1)) + 1;
     }
 
-    /** On loopback where the peers say so; else on every interface, as DLedger does. */
+    /**
+     * On loopback where the peers say so; else on every interface, as DLedger does. What a name resolves to
+     * here does not count: a machine's own name is often loopback in its {@code /etc/hosts}.
+     */
     private static String listen(String host, String port) {
-        InetSocketAddress address = new InetSocketAddress(host, Integer.parseInt(port));
-        boolean loopback = address.getAddress() != null && address.getAddress().isLoopbackAddress();
-        return (loopback ? address.getAddress().getHostAddress() : "0.0.0.0") + ":" + port;
+        boolean loopback = LOOPBACK.matcher(host).matches();
+        return (loopback ? host : "0.0.0.0") + ":" + port;
     }
 
     private static Path directory(DLedgerConfig config) {

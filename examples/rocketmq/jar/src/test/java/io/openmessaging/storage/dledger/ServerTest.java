@@ -59,6 +59,20 @@ class ServerTest {
         return config;
     }
 
+    /** A broker's own name may be loopback in its hosts file: the others come from elsewhere. */
+    @Test
+    void listensOnLoopbackOnlyWhereThePeersSaySo() {
+        String[][] cases = {
+            {"127.0.0.1", "127.0.0.1"}, {"127.0.1.1", "127.0.1.1"}, {"localhost", "localhost"}, {"[::1]", "[::1]"},
+            {"broker-a", "0.0.0.0"}, {"broker-b", "0.0.0.0"}, {"nobody", "0.0.0.0"}, {"10.0.0.1", "0.0.0.0"},
+        };
+        for (String[] names : cases) {
+            DLedgerConfig config = config();
+            config.setPeers("n0-" + names[0] + ":20911;n1-10.0.0.2:20911;n2-10.0.0.3:20911");
+            assertEquals(names[1] + ":20911", Settings.of(config).get("node.listen"), names[0]);
+        }
+    }
+
     private DLedgerServer server(DLedgerConfig config) {
         DLedgerServer server = new DLedgerServer(config);
         store(server).addAppendHook((entry, buffer, bodyOffset) -> {
