@@ -232,8 +232,7 @@ static int has_failed(dl_log *log, dl_error *err) {
 /* A failed sync of any file is final, with its errno, though it says that the disk is full. */
 static void fails_at(const char *dir, const char *part, int before_start) {
     char name[64];
-    snprintf(name, sizeof(name), "part-%s-%d", part + 1, before_start);
-    name[strcspn(name, "/")] = '-';
+    snprintf(name, sizeof(name), "part-%.4s-%d", part + 1, before_start);
     dl_config *cfg = small_config(dir, name);
     set(cfg, "checkpoint.interval", "50ms");
     dl_log *log = open_log(cfg);
