@@ -2,6 +2,7 @@
 //! parts below, none of which has a thread of its own, so that a simulator can turn them by hand.
 
 pub mod append;
+pub mod callers;
 pub mod changes;
 pub mod clock;
 pub mod cluster;

@@ -11,7 +11,8 @@ use crate::group::clock::nanos;
 use crate::group::metrics::Metrics;
 use crate::group::shared::Shared;
 use crate::group::staging::{Entry, Limits, Staging};
-use crate::group::waiters::{Blocked, Completion, Slot, Token, Waiter, lock};
+use crate::group::sync::lock_soon;
+use crate::group::waiters::{Blocked, Completion, Slot, Token, Waiter};
 use crate::types::Index;
 
 /// How to append.
@@ -66,7 +67,10 @@ impl Shared {
             match self.append_one(body, options, Hears::Caller(slot.clone())) {
                 Err(status) => (status, None),
                 Ok(entry) => {
-                    let (status, _) = slot.wait(Some(self.timeout(options)));
+                    let timeout = self.timeout(options);
+                    // Also if its time was over first, an answer may have come meanwhile.
+                    let _ = self.callers.wait(entry.index + 1, timeout, || slot.is_answered());
+                    let (status, _) = slot.over();
                     if status == Status::TimedOut {
                         Metrics::add(&self.metrics.timeouts, 1);
                         self.release(1, (HEADER + body.len()) as u64);
@@ -105,7 +109,7 @@ impl Shared {
         if bytes > self.live.pending_bytes.load(Ordering::Relaxed) {
             return Err(Status::TooLarge);
         }
-        let mut staging = lock(&self.staging);
+        let mut staging = lock_soon(&self.staging);
         let limits = self.may_stage(&staging, options, 1, bytes)?;
         let undo = staging.mark();
         let staged = staging.push(body, &limits);
@@ -148,7 +152,7 @@ impl Shared {
         if never {
             return Err(Status::TooLarge);
         }
-        let mut staging = lock(&self.staging);
+        let mut staging = lock_soon(&self.staging);
         let limits = self.may_stage(&staging, options, count, bytes)?;
         let undo = staging.mark();
         let staged = staging.push_all(bodies, bytes, count as usize, &limits).and_then(|()| {

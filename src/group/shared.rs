@@ -11,6 +11,7 @@ use crate::commitlog::meta::MemberSet;
 use crate::commitlog::read::{Bounds, Reader};
 use crate::commitlog::work::Done;
 use crate::error::{Error, Status};
+use crate::group::callers::Callers;
 use crate::group::changes::MemberChange;
 use crate::group::clock::{Clock, NEVER};
 use crate::group::live::Live;
@@ -160,6 +161,8 @@ pub struct Shared {
     pub change_pending: AtomicBool,
     /// The append lock.
     pub staging: Mutex<Staging>,
+    /// Where callers sleep that block for an append.
+    pub callers: Callers,
     /// Waiters and events, on their way to the callback thread.
     inbox: sync::Mutex<Inbox>,
     /// What helpers have done, on its way to the group thread.
@@ -296,6 +299,7 @@ impl Shared {
             transferring: AtomicBool::new(false),
             change_pending: AtomicBool::new(false),
             staging: Mutex::new(staging),
+            callers: Callers::default(),
             inbox: sync::Mutex::new(Inbox::default()),
             done: Returns { done: Arc::default(), bell: driver.clone() },
             controls: Mutex::default(),

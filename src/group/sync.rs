@@ -11,10 +11,30 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 #[cfg(not(dledger_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
+use std::sync::{PoisonError, TryLockError};
+
 #[cfg(dledger_loom)]
 use loom::hint::spin_loop;
 #[cfg(not(dledger_loom))]
 use std::hint::spin_loop;
+
+/// Locks what is held for short. Sleeping for it would cost more than it is held, for whoever lets go
+/// and has to wake as well; and many threads that once slept for it would go on so, one after the
+/// other, for good.
+pub(crate) fn lock_soon<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    for _ in 0..YIELDS {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    // It is held by one that does not run, or that runs a hook.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often the processor is given to others before the lock is slept for.
+const YIELDS: usize = 32;
 
 /// `N` numbers that readers see together as one writer at a time left them (a seqlock, after
 /// Boehm, "Can seqlocks get along with programming language memory models?", 2012). Writers are

@@ -207,13 +207,26 @@ pub struct Slot {
 impl Slot {
     /// Gives the answer, once; later ones are ignored. True if it was the first.
     pub fn answer(&self, status: Status, index: Index) -> bool {
+        let first = self.put(status, index);
+        if first {
+            self.there.notify_one();
+        }
+        first
+    }
+
+    /// The same for a caller that is woken elsewhere: see [`Callers`](crate::group::callers).
+    pub fn put(&self, status: Status, index: Index) -> bool {
         let mut answer = lock(&self.answer);
         let first = answer.is_none();
         if first {
             *answer = Some((status, index));
-            self.there.notify_one();
         }
         first
+    }
+
+    /// Whether the answer is there.
+    pub fn is_answered(&self) -> bool {
+        lock(&self.answer).is_some()
     }
 
     /// Waits for the answer; [`Status::TimedOut`] counts as the answer when the time is over.
@@ -239,6 +252,11 @@ impl Slot {
         let answer = lock(&self.answer);
         let answer = self.there.wait_timeout_while(answer, moment, |a| a.is_none());
         *answer.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The answer, or that the time is over, which counts as the answer then.
+    pub fn over(&self) -> (Status, Index) {
+        *lock(&self.answer).get_or_insert((Status::TimedOut, Index(0)))
     }
 
     /// Makes it ready for another question.

@@ -1,10 +1,10 @@
 //! The gate that lets appends in, and its end: what enters before the gate closes is in the inbox,
 //! and so is told.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Status};
+use crate::group::callers::Ended;
 use crate::group::shared::{Control, Failure, Life, Shared};
 use crate::group::sync;
 use crate::group::waiters::{Barrier, Blocked, Event, Inbox, Token};
@@ -38,7 +38,10 @@ impl Shared {
 
     /// Waiters and events, on their way to the callback thread. Held for short.
     pub fn inbox(&self) -> sync::MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        #[cfg(not(dledger_loom))]
+        return sync::lock_soon(&self.inbox);
+        #[cfg(dledger_loom)]
+        self.inbox.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Why no append is taken while the gate is closed.
@@ -72,35 +75,40 @@ impl Shared {
         self.gate.store(0, Ordering::Release);
         let committed = self.marks().committed.index;
         inbox.events.push(Event::Ended { term, status, committed });
-        let blocked = std::mem::take(&mut inbox.blocked);
-        for blocked in blocked {
-            if blocked.end <= committed {
-                self.settle(&blocked, Status::Ok);
-            } else if blocked.term <= term {
-                self.settle(&blocked, status);
-            } else {
-                inbox.blocked.push_back(blocked);
+        let mut ended = Ended::default();
+        inbox.blocked.retain(|blocked| {
+            let status = if blocked.end <= committed { Status::Ok } else { status };
+            let over = status == Status::Ok || blocked.term <= term;
+            if over {
+                self.settle(blocked, status, &mut ended);
             }
-        }
+            !over
+        });
         drop(inbox);
+        self.callers.wake(ended);
         self.delivery.ring();
     }
 
     /// Answers callers that block for what is committed now.
     pub fn settle_committed(&self, committed: Index) {
         let mut inbox = self.inbox();
+        let mut ended = Ended::default();
         while inbox.blocked.front().is_some_and(|b| b.end <= committed) {
             if let Some(blocked) = inbox.blocked.pop_front() {
-                self.settle(&blocked, Status::Ok);
+                self.settle(&blocked, Status::Ok, &mut ended);
             }
         }
+        // Whoever is woken may append anew, and wants the inbox.
+        drop(inbox);
+        self.callers.wake(ended);
     }
 
-    /// Answers a caller that blocks, unless its own time was over first.
-    fn settle(&self, blocked: &Blocked, status: Status) {
-        if blocked.slot.answer(status, blocked.end) {
+    /// Answers a caller that blocks, unless its own time was over first. It is to be woken.
+    fn settle(&self, blocked: &Blocked, status: Status, ended: &mut Ended) {
+        if blocked.slot.put(status, blocked.end) {
             self.release(blocked.records, blocked.bytes);
         }
+        ended.add(blocked.end);
     }
 
     /// Asks for a read barrier, for a callback. Under the inbox's lock the log's life is looked at
