@@ -130,6 +130,10 @@ pub struct CommitLog {
     rolls: u64,
     rolls_synced: u64,
     rolls_syncing: u64,
+    /// Up to here blocks of the last segment are known to have been written.
+    ahead: u64,
+    /// What the last sync of the data covered, in bytes of the log.
+    sync_bytes: u64,
     /// Bytes read by recovery, for the curious.
     recovery_read: u64,
     allocating: work::Allocating,

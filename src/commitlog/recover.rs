@@ -355,6 +355,8 @@ impl Found {
             unsynced: Vec::new(),
             syncing: Vec::new(),
             rolls: 0,
+            ahead: 0,
+            sync_bytes: 0,
             rolls_synced: 0,
             rolls_syncing: 0,
             recovery_read: self.read,

@@ -266,6 +266,7 @@ impl CommitLog {
         if self.end.raft_index == self.flushed.raft_index {
             return None;
         }
+        self.sync_bytes = self.unsynced_bytes();
         self.syncing.append(&mut self.unsynced);
         let files = self.syncing.iter().map(|s| s.file.clone()).collect();
         let named = self.rolls > self.rolls_synced;

@@ -25,6 +25,7 @@ impl CommitLog {
 
     /// Makes all that was written durable: one sync per data file touched.
     pub fn sync(&mut self) -> Result<()> {
+        self.sync_bytes = self.unsynced_bytes();
         self.sync_data()?;
         self.flushed = self.end;
         Ok(())
@@ -126,6 +127,22 @@ impl CommitLog {
         let failed = |e| Error::io(segment::path(segment.pos), e);
         segment.file.write_at(bytes, pos - segment.pos).map_err(failed)?;
         self.touch(&segment);
+        let end = pos + bytes.len() as u64;
+        if end > self.ahead && self.sync_bytes < SMALL_SYNC {
+            self.ahead = segment.end().min((end + AHEAD) / AHEAD * AHEAD);
+            self.write_zeros(&segment, end..self.ahead).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Where blocks were only allocated, the first sync of them makes the file system note in its own
+    /// journal that they are written (ext4: an unwritten extent). Zeros behind the records, written
+    /// with them now and then, leave most small syncs with the records alone.
+    fn write_zeros(&self, segment: &Segment, range: Range<u64>) -> std::io::Result<()> {
+        for at in range.clone().step_by(ZEROS.len()) {
+            let len = ZEROS.len().min((range.end - at) as usize);
+            segment.file.write_at(&ZEROS[..len], at - segment.pos)?;
+        }
         Ok(())
     }
 
@@ -263,3 +280,9 @@ pub(super) fn put_index_units(units: &mut Vec<u8>, bytes: &[u8]) {
         at += record::u32_at(header, 4) as usize;
     }
 }
+
+/// How far ahead of the records zeros are written.
+const AHEAD: u64 = 256 << 10;
+/// A sync of so much that what the file system notes with it does not matter.
+const SMALL_SYNC: u64 = 96 << 10;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

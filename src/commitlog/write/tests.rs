@@ -2,7 +2,9 @@
 
 use crate::commitlog::record::{self, HEADER, Header, MAGIC};
 use crate::commitlog::reset::tests::try_open_with;
-use crate::commitlog::{Batch, CommitLog, LogEntry};
+use crate::commitlog::write::{AHEAD, SMALL_SYNC};
+use crate::commitlog::{Batch, CommitLog, LogEntry, segment};
+use crate::disk::Disk;
 use crate::disk::memory::MemoryDisk;
 use crate::types::Index;
 
@@ -69,4 +71,34 @@ fn a_cut_never_leaves_a_hole_that_recovery_refuses() {
             assert!(log.end().index.0 <= whole, "{what}: {:?}", log.end());
         }
     }
+}
+
+/// Where syncs are small, blocks behind the records are written with zeros, and so the syncs that
+/// follow find theirs written; where they are large, not.
+#[test]
+fn zeros_go_ahead_of_small_syncs_only() {
+    const SEGMENT: u64 = 4 << 20;
+    let disk = MemoryDisk::new();
+    let mut log = try_open_with(&disk, SEGMENT).unwrap();
+    let mut append = |records: u32, body: usize| {
+        let (buf, entries) = batches(&log, SEGMENT, &[records], body);
+        log.write(&buf, &entries).unwrap();
+        log.sync().unwrap();
+        let written = disk.open(&segment::path(0)).unwrap().next_hole(0).unwrap();
+        (log.end().pos, written)
+    };
+    assert_eq!(append(1, 100), (148, AHEAD), "the first sync");
+    let mut end = 0;
+    while end < 2 * AHEAD {
+        let (now, written) = append(30, 1_000);
+        assert_eq!(written, now.next_multiple_of(AHEAD), "behind {now}");
+        end = now;
+    }
+    let large = append(200, 1_000).0 - end;
+    assert!(large >= SMALL_SYNC);
+    while end < 5 * AHEAD {
+        end = append(200, 1_000).0;
+    }
+    let (end, written) = append(200, 1_000);
+    assert_eq!(written, end.next_multiple_of(4096), "nothing but the records");
 }
