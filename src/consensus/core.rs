@@ -124,6 +124,8 @@ impl Core {
         config.max_election_tick = NEVER_TICKS;
         config.pre_vote = true;
         config.check_quorum = true;
+        // Of what is agreed members hear with the next append: see `tell_committed`.
+        config.skip_bcast_commit = true;
         config.max_size_per_msg = pace.message_bytes;
         config.max_inflight_msgs = INFLIGHT;
         config.applied = meta.committed.raft_index.max(meta.begin.raft_index).0;
@@ -255,6 +257,13 @@ impl Core {
         message.from = self.node.raft.id;
         message.set_entries(vec![entry].into());
         self.node.raft.step(message).is_ok()
+    }
+
+    /// Tells the others how far it is agreed, as appends and heartbeats do, for want of one.
+    pub fn tell_committed(&mut self) {
+        if self.state() == StateRole::Leader {
+            self.node.raft.bcast_append();
+        }
     }
 
     /// Begins to hand the leadership over. Everything staged must be proposed before.

@@ -123,6 +123,10 @@ pub struct Driver {
     /// When a read barrier is asked for again.
     barrier_ns: u64,
     committed: Anchor,
+    /// Up to where the others were sent that it is agreed.
+    commit_sent: RaftIndex,
+    /// When they are told for want of an append that does, in nanoseconds.
+    commit_at: u64,
     marks: Marks,
     /// What was published when threads were last woken for it.
     told: Marks,
@@ -191,6 +195,8 @@ impl Driver {
             tick_ns: pace.tick_ns,
             barrier_ns: pace.tick_ns * pace.heartbeat_ticks as u64 * 2,
             committed,
+            commit_sent: RaftIndex(0),
+            commit_at: NEVER,
             marks,
             told: marks,
             leading: 0,
@@ -287,6 +293,7 @@ impl Driver {
             self.repair(now);
             self.hand_over(now);
             self.propose_asked();
+            self.tell_committed(now);
         }
         if !over && !self.write_outputs(now)? {
             return self.stalled_turn(now);

@@ -282,6 +282,21 @@ impl Driver {
         Ok(written)
     }
 
+    /// The others hear with the next append how far it is agreed: so one that is followed by another
+    /// needs no message of its own for that. If none comes they are told after a moment.
+    pub(super) fn tell_committed(&mut self, now: u64) {
+        let agreed = self.core.committed();
+        let leads = self.core.state() == StateRole::Leader && self.has_peers();
+        if !leads || agreed <= self.commit_sent {
+            self.commit_at = NEVER;
+        } else if self.commit_at == NEVER {
+            self.commit_at = now.saturating_add(COMMIT_NS);
+        } else if now >= self.commit_at {
+            self.core.tell_committed();
+            (self.commit_sent, self.commit_at) = (agreed, NEVER);
+        }
+    }
+
     /// A leadership may be lost, and won again, within one turn: each step is looked at.
     pub(super) fn notice_leadership(&mut self) {
         let leads = self.core.state() == StateRole::Leader && self.core.term() == self.leading;
@@ -435,6 +450,9 @@ impl Driver {
         // What is not there any more was purged: the engine resets that member.
         let Some(slices) = slices else { return };
         let is_append = matches!(message, Message::Append { .. } | Message::Reset { .. });
+        if let Message::Append { commit, .. } = &message {
+            self.commit_sent = self.commit_sent.max(*commit);
+        }
         if self.network.send(to, message, slices) {
             self.sent = true;
         } else if is_append {
@@ -442,3 +460,6 @@ impl Driver {
         }
     }
 }
+
+/// So long the others hear nothing of what is agreed while no append comes.
+const COMMIT_NS: u64 = 1_000_000;

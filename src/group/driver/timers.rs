@@ -81,6 +81,7 @@ impl Driver {
             .min(t.space_when_full())
             .min(t.retention_when_on())
             .min(self.next_tick)
+            .min(self.commit_at)
             .min(self.next_barrier())
             .min(self.next_asked())
             .min(self.next_repair()))

@@ -197,6 +197,43 @@ fn behaviour_26_a_follower_commits_what_it_has() {
     cluster.all_agree();
 }
 
+/// Appends that follow each other tell how far it is agreed; only behind the last one members are told
+/// that alone, a millisecond later.
+#[test]
+fn what_is_agreed_comes_with_the_next_append() {
+    let mut cluster = Cluster::three(27, "commit");
+    let leader = cluster.leader();
+    cluster.append_many(leader, 1);
+    cluster.all_come_to(1);
+    let others = cluster.others(&[leader]);
+    let committed = |c: &Cluster| others.iter().map(|id| c.committed(*id)).collect::<Vec<_>>();
+    let mut sent = Vec::new();
+    let mut round = |cluster: &mut Cluster, ms| {
+        cluster.work(ms);
+        for packet in std::mem::take(&mut cluster.flying) {
+            if message(&packet).kind() == Kind::Append {
+                sent.push(packet.raw.is_empty());
+            }
+            cluster.arrive(packet);
+        }
+        cluster.check();
+    };
+    for n in 1..=20 {
+        cluster.put(leader, 100, Duration::from_secs(60)).expect("it is taken");
+        for _ in 0..4 {
+            round(&mut cluster, 0);
+        }
+        assert_eq!(cluster.committed(leader), n + 1);
+        assert_eq!(committed(&cluster), [n, n]);
+    }
+    for _ in 0..4 {
+        round(&mut cluster, 1);
+    }
+    assert_eq!(committed(&cluster), [21, 21]);
+    let alone = sent.iter().filter(|empty| **empty).count();
+    assert_eq!((sent.len(), alone), (20 * 2 + 2, 2));
+}
+
 /// Behaviour 30. A follower that is started again changes neither leader nor term.
 #[test]
 fn behaviour_30_a_follower_comes_back() {
