@@ -14,6 +14,8 @@ final class Appends {
     /** By number; copied on change. A place is null when its hook was removed. */
     private volatile AppendHook[] hooks = new AppendHook[0];
     private volatile long[] hookIds = new long[0];
+    /** Who runs a hook; written and read in a race, but each thread sees its own writes. */
+    private Thread hooking;
 
     Appends(Handle handle, Pending pending) {
         this.handle = handle;
@@ -71,6 +73,7 @@ final class Appends {
     private static int runHook(Appends appends, Scratch scratch, int number, long index, long term,
             long position, int at, int length) {
         try {
+            appends.hooking = Thread.currentThread();
             AppendHook hook = appends.hooks[number];
             if (hook != null) {
                 hook.onAppend(index, term, position, scratch.slice(at, length));
@@ -79,7 +82,14 @@ final class Appends {
         } catch (Throwable thrown) {
             scratch.thrown = thrown;
             return 1;
+        } finally {
+            appends.hooking = null;
         }
+    }
+
+    /** Whether this thread is in a hook of this log. */
+    boolean inHook() {
+        return hooking == Thread.currentThread();
     }
 
     private Appends ifHooked() {

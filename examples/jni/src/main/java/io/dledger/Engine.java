@@ -36,6 +36,7 @@ final class Engine {
     // ---- Life -----------------------------------------------------------------------------------------
 
     void start() {
+        mayWait();
         synchronized (life) {
             long log = handle.enter();
             Scratch err = Scratch.take();
@@ -62,7 +63,7 @@ final class Engine {
 
     /** Throws where a wait would hold up what it waits for. */
     void mayWait() {
-        if (Thread.currentThread() == callbacks) {
+        if (Thread.currentThread() == callbacks || appends.inHook()) {
             throw DledgerException.of(Status.DEADLOCK.code());
         }
     }
@@ -72,17 +73,23 @@ final class Engine {
         mayWait();
         synchronized (life) {
             long log = handle.enter();
+            Status status;
             try {
-                return stop(log, timeout);
+                status = stop(log, timeout);
             } finally {
                 handle.exit();
             }
+            if (status == Status.FAILED) {
+                throw DledgerException.of(status.code());
+            }
+            return status;
         }
     }
 
+    /** If it throws, the log is as before; else it is stopped, also when it had failed. */
     private Status stop(long log, int timeout) {
         int status = Native.stop(log, timeout);
-        if (status != 0 && status != Status.TIMED_OUT.code()) {
+        if (status != 0 && status != Status.TIMED_OUT.code() && status != Status.FAILED.code()) {
             throw DledgerException.of(status);
         }
         CallbackThread thread = callbacks;
@@ -102,18 +109,18 @@ final class Engine {
             if (closed) {
                 return;
             }
-            closed = true;
             if (forgotten && !isStopped()) {
                 Logger.getLogger("io.dledger").log(Level.WARNING,
                         "the log in {0} was not closed; it is being closed now", name);
             }
+            Status status = stop(handle.log(), (int) CLOSE_MILLIS);
+            closed = true;
             handle.shut();
-            try {
-                stop(handle.log(), (int) CLOSE_MILLIS);
-            } finally {
-                segments.close();
+            segments.close();
+            handle.free();
+            if (status == Status.FAILED) {
+                throw DledgerException.of(status.code());
             }
-            handle.free(); // not after a stop that could not: the callback thread would still use it
         }
     }
 

@@ -47,7 +47,7 @@ final class Handle {
         calls.addAndGet(SHUT);
     }
 
-    /** For the calls of a close itself, between shut and free. */
+    /** For a close itself, which nothing frees the log under. */
     long log() {
         return log;
     }

@@ -77,6 +77,8 @@ public final class Log implements AutoCloseable {
      * @param timeoutMillis how long to wait for appends in flight
      * @return {@link Status#OK}; or {@link Status#TIMED_OUT}: stopped as well, but the end of some appends is
      *     not known, or the last sync is not over
+     * @throws DledgerException {@link Status#FAILED}: stopped as well, but the log had failed, see {@link
+     *     #failure}; {@link Status#DEADLOCK} in a hook and on the callback thread: the log is as before
      */
     public Status stop(long timeoutMillis) {
         try {
@@ -89,7 +91,8 @@ public final class Log implements AutoCloseable {
     /**
      * Stops, waiting up to 5 seconds for appends in flight, and frees everything. Twice is harmless. Waits.
      *
-     * @throws DledgerException {@link Status#DEADLOCK} on the callback thread
+     * @throws DledgerException {@link Status#FAILED}: closed as well, but the log had failed before it was
+     *     stopped; {@link Status#DEADLOCK} in a hook and on the callback thread: the log is as before
      */
     @Override
     public void close() {

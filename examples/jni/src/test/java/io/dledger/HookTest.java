@@ -4,12 +4,15 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -149,11 +152,7 @@ class HookTest {
             java.util.Arrays.fill(other, (byte) 9);
             answers.add(itself.get().append(other).join().status());
             answers.add(itself.get().appendBatch(List.of(other, other)).join().status());
-            try {
-                itself.get().state();
-            } catch (DledgerException e) {
-                answers.add(e.status());
-            }
+            answers.add(refusal(() -> itself.get().state()));
         };
         try (Log log = leader("log", calls)) {
             itself.set(log);
@@ -167,6 +166,62 @@ class HookTest {
         }
         assertEquals(9, answers.size());
         answers.forEach(answer -> assertEquals(Status.DEADLOCK, answer));
+    }
+
+    private static Status refusal(Runnable call) {
+        try {
+            call.run();
+            return null;
+        } catch (DledgerException e) {
+            return e.status();
+        }
+    }
+
+    @Test
+    void aHookThatClosesTheLogIsRefusedAndTheLogGoesOn() {
+        AtomicReference<Log> itself = new AtomicReference<>();
+        List<Status> answers = new ArrayList<>();
+        AppendHook closes = (index, term, position, body) -> {
+            answers.add(refusal(itself.get()::close));
+            answers.add(refusal(() -> itself.get().stop(0)));
+            answers.add(refusal(itself.get()::start));
+        };
+        Log log = leader("log", closes);
+        Log other = leader("other", closes);
+        itself.set(log);
+        assertTrue(Logs.appended(log, new byte[1]).isTaken());
+        assertTrue(Logs.appended(other, new byte[1]).isTaken(), "in the hook of another log");
+        assertEquals(Collections.nCopies(6, Status.DEADLOCK), answers);
+        assertEquals(1, log.readCopy(Logs.appended(log, new byte[1]).index()).length);
+        log.close();
+        other.close();
+        assertThrows(IllegalStateException.class, log::state);
+        try (Log again = Log.open(Logs.config(dir.resolve("log")))) {
+            assertEquals(2, again.state().endIndex());
+        }
+    }
+
+    /** A stop waits for the hook, and the hook for nothing. */
+    @Test
+    void aHookThatClosesTheLogWhileItIsStoppedIsRefused() throws Exception {
+        AtomicReference<Log> itself = new AtomicReference<>();
+        AtomicReference<Status> answer = new AtomicReference<>();
+        CountDownLatch inHook = new CountDownLatch(1);
+        Log log = leader("log", (index, term, position, body) -> {
+            inHook.countDown();
+            Thread.sleep(300); // until the other thread is in its stop
+            answer.set(refusal(itself.get()::close));
+        });
+        itself.set(log);
+        Thread appends = new Thread(() -> log.append(new byte[1]));
+        appends.start();
+        inHook.await();
+        Thread closes = new Thread(log::close);
+        closes.start();
+        closes.join(Logs.WAIT_MILLIS);
+        appends.join(Logs.WAIT_MILLIS);
+        assertFalse(closes.isAlive() || appends.isAlive());
+        assertEquals(Status.DEADLOCK, answer.get());
     }
 
     @Test

@@ -8,18 +8,23 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.File;
+import java.io.IOException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -152,6 +157,37 @@ class LifeTest {
         try (Log log = Logs.leader(config)) {
             assertEquals(0, Logs.appended(log, new byte[1]).index());
         }
+    }
+
+    /** Its files are gone: it fails where it makes the next segment. */
+    @Test
+    void aLogThatFailedSaysSoAtItsEndAndIsFreed() throws Exception {
+        Log stopped = failed(dir.resolve("stopped"));
+        Logs.refuses(Status.FAILED, () -> stopped.stop(Logs.WAIT_MILLIS));
+        assertEquals(Status.OK, stopped.stop(0));
+        stopped.close();
+        Log closed = failed(dir.resolve("closed"));
+        Logs.refuses(Status.FAILED, closed::close);
+        closed.close();
+        for (String name : new String[] {"stopped", "closed"}) {
+            String thread = "dledger-" + dir.resolve(name);
+            assertFalse(Thread.getAllStackTraces().keySet().stream().anyMatch(t -> t.getName().equals(thread)),
+                    thread + " is still there");
+        }
+        assertThrows(IllegalStateException.class, closed::state);
+    }
+
+    private static Log failed(Path dir) throws IOException {
+        Log log = Logs.leader(dir);
+        try (Stream<Path> all = Files.walk(dir)) {
+            all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
+        }
+        Logs.until("it fails", () -> {
+            AppendResult result = Logs.done(log.append(new byte[Logs.SEGMENT_BYTES / 2]));
+            return result.status() == Status.FAILED;
+        });
+        assertTrue(log.failure() != null);
+        return log;
     }
 
     @Test
