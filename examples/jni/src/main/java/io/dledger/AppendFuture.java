@@ -1,21 +1,19 @@
 package io.dledger;
 
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
-
 /**
  * An append under way. Its place is known at once, and is the place it has for ever if it commits; the
- * future ends when that is decided, always normally: ask {@link AppendResult#status()}, or call {@link
+ * log ends the future when that is decided, always normally: ask {@link AppendResult#status()}, or call {@link
  * AppendResult#orThrow()}.
  *
  * <p>What was refused at once is complete when the append returns, has no place (-1), and is not in the
  * log. Committed appends complete in the order of their indexes, on the log's callback thread, where
- * dependents run that are not {@code Async}. There, to wait for a future of the same log throws {@link
- * DledgerException} with {@link Status#DEADLOCK}.
+ * dependents run that are not {@code Async}. There, to wait for a future of the same log, or on Java 9 and
+ * later for a dependent of one, throws {@link DledgerException} with {@link Status#DEADLOCK}.
+ *
+ * <p>Who cancels or completes the future says so to those that look at it, and to nobody else: the append goes
+ * on, and its end is not told.
  */
-public final class AppendFuture extends CompletableFuture<AppendResult> {
+public final class AppendFuture extends LogFuture<AppendResult> {
     private final int count;
     private long index = -1;
     private long term = -1;
@@ -24,7 +22,8 @@ public final class AppendFuture extends CompletableFuture<AppendResult> {
     /** The place is written: a completion may be faster than the call that it is the end of. */
     private volatile boolean placed;
 
-    AppendFuture(int count) {
+    AppendFuture(Pending pending, int count) {
+        super(pending);
         this.count = count;
     }
 
@@ -114,24 +113,5 @@ public final class AppendFuture extends CompletableFuture<AppendResult> {
             throw new IndexOutOfBoundsException(n + " of " + count);
         }
         return positions == null ? position : positions[n];
-    }
-
-    @Override
-    public AppendResult get() throws InterruptedException, ExecutionException {
-        CallbackThread.mayWaitFor(this);
-        return super.get();
-    }
-
-    @Override
-    public AppendResult get(long timeout, TimeUnit unit)
-            throws InterruptedException, ExecutionException, TimeoutException {
-        CallbackThread.mayWaitFor(this);
-        return super.get(timeout, unit);
-    }
-
-    @Override
-    public AppendResult join() {
-        CallbackThread.mayWaitFor(this);
-        return super.join();
     }
 }

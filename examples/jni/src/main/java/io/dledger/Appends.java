@@ -126,7 +126,7 @@ final class Appends {
         int millis = Native.timeout(timeout);
         long log = handle.enter();
         try {
-            AppendFuture future = new AppendFuture(1);
+            AppendFuture future = new AppendFuture(pending, 1);
             int number = pending.add(future);
             int status = Status.PANIC.code(); // if it throws
             try {
@@ -191,7 +191,7 @@ final class Appends {
         int millis = Native.timeout(timeout);
         long log = handle.enter();
         try {
-            AppendFuture future = new AppendFuture(count);
+            AppendFuture future = new AppendFuture(pending, count);
             int number = pending.add(future);
             int status = Status.PANIC.code();
             try {

@@ -64,11 +64,11 @@ final class CallbackThread extends Thread {
         }
     }
 
-    /** Throws where waiting for this append would never end. */
-    static void mayWaitFor(AppendFuture future) {
+    /** Throws on the thread that would have to complete it. */
+    static void mayWaitFor(LogFuture<?> future) {
         Thread thread = Thread.currentThread();
         if (thread instanceof CallbackThread && !future.isDone()
-                && ((CallbackThread) thread).engine.pending.contains(future)) {
+                && ((CallbackThread) thread).engine.pending == future.pending) {
             throw DledgerException.of(Status.DEADLOCK.code());
         }
     }

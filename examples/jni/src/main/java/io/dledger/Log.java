@@ -503,14 +503,15 @@ public final class Log implements AutoCloseable {
     }
 
     /**
-     * {@link #readIndex} that does not wait.
+     * {@link #readIndex} that does not wait. To wait for its future on the callback thread throws {@link
+     * DledgerException} with {@link Status#DEADLOCK}.
      *
      * @param timeoutMillis how long it may take
      * @return the index; or it ends exceptionally with {@link DledgerException}
      */
     public CompletableFuture<Long> readIndexAsync(long timeoutMillis) {
         int timeout = Native.timeout(timeoutMillis);
-        CompletableFuture<Long> future = new CompletableFuture<>();
+        CompletableFuture<Long> future = new LogFuture<>(engine.pending);
         long log = engine.handle.enter();
         try {
             int number = engine.pending.add(future);

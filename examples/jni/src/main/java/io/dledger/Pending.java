@@ -42,15 +42,6 @@ final class Pending {
         }
     }
 
-    synchronized boolean contains(Object object) {
-        for (Object other : waiting) {
-            if (other == object) {
-                return true;
-            }
-        }
-        return false;
-    }
-
     /** All that are left, also those whose native call is only about to be refused. */
     synchronized List<Object> removeAll() {
         List<Object> all = new ArrayList<>();

@@ -86,7 +86,7 @@ class AppendTest {
 
     @Test
     void anEndThatIsFasterThanItsAppendWaitsForThePlace() throws Exception {
-        AppendFuture append = new AppendFuture(2);
+        AppendFuture append = new AppendFuture(new Pending(), 2);
         List<Long> seen = new ArrayList<>();
         append.thenAccept(result -> seen.add(append.position(1)));
         Thread callbacks = new Thread(() -> append.end(new AppendResult(0, 7, 1, 100, 2)));

@@ -8,9 +8,13 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 import java.util.logging.Logger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -77,7 +81,10 @@ class CallbackTest {
                 () -> log.flush(1000), () -> log.readCopy(0), () -> log.awaitCommitted(0, 1000),
                 () -> log.await(state -> false, 1000), () -> log.transferLeader(0, 1000),
                 () -> log.changeMembers(List.of(MemberChange.remove(2)), 1000),
-                () -> other.get().join(), () -> Logs.done(other.get())};
+                () -> other.get().join(), () -> Logs.done(other.get()),
+                () -> waitFor(log.readIndexAsync(1000)), () -> waitFor(other.get().thenApply(result -> result)),
+                () -> waitFor(log.readIndexAsync(1000).handle((index, thrown) -> 0).thenApply(zero -> zero)),
+                () -> waitFor(other.get().thenCombine(other.get(), (one, two) -> one))};
             log.addListener(event -> {
                 if (event.state().committedIndex() != 1 || !answers.isEmpty()) {
                     return;
@@ -93,6 +100,8 @@ class CallbackTest {
                         answers.add(e.status());
                     } catch (AssertionError e) {
                         answers.add(((DledgerException) e.getCause()).status());
+                    } catch (IllegalStateException e) {
+                        answers.add(e);
                     }
                 }
             });
@@ -108,6 +117,14 @@ class CallbackTest {
         }
     }
 
+    private static void waitFor(CompletableFuture<?> future) {
+        try {
+            future.get(5, TimeUnit.SECONDS);
+        } catch (InterruptedException | ExecutionException | TimeoutException e) {
+            throw new IllegalStateException("it was waited for", e);
+        }
+    }
+
     @Test
     void anAppendOfAnotherLogMayBeWaitedForThere() throws Exception {
         try (Log one = Logs.leader(dir.resolve("one")); Log two = Logs.leader(dir.resolve("two"))) {
@@ -115,6 +132,28 @@ class CallbackTest {
                     .thenApply(index -> Logs.done(two.append(new byte[1])))
                     .get(Logs.WAIT_MILLIS, TimeUnit.MILLISECONDS);
             assertTrue(result.isCommitted());
+        }
+    }
+
+    @Test
+    void whoEndsAFutureHimselfEndsNoAppend() throws Exception {
+        List<Consumer<AppendFuture>> ends = List.of(future -> future.cancel(true),
+                future -> future.complete(AppendResult.refused(Status.IO.code(), 1, null)),
+                future -> future.completeExceptionally(new Exception("mine")),
+                future -> future.obtrudeValue(null), future -> future.obtrudeException(new Exception("mine")));
+        try (Log log = Logs.leader(dir)) {
+            List<AppendFuture> ended = new ArrayList<>();
+            for (int n = 0; n < 1000; n++) {
+                AppendFuture append = log.append(new byte[] {(byte) n});
+                ends.get(n % ends.size()).accept(append);
+                ended.add(append);
+            }
+            assertEquals(1000, Logs.appended(log, new byte[1]).index());
+            for (int n = 0; n < 1000; n++) {
+                assertEquals(n, ended.get(n).index());
+                assertEquals((byte) n, log.readCopy(n)[0]);
+            }
+            assertTrue(ended.get(0).isCancelled() || ended.get(0).join().isCommitted());
         }
     }
 
