@@ -316,10 +316,10 @@ public final class Log implements AutoCloseable {
      * Reads record after record, without a native call for each.
      *
      * @param index of the first; it need not be committed yet
-     * @return a cursor, which holds nothing that is to be released
+     * @return a cursor, which holds this log but nothing that is to be released
      */
     public LogCursor cursor(long index) {
-        return new LogCursor(engine, index);
+        return new LogCursor(this, index);
     }
 
     /**

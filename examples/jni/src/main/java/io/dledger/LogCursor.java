@@ -3,23 +3,24 @@ package io.dledger;
 /**
  * Reads the records of a log one behind the other. It walks the mapped files by itself: there is no native
  * call but for the first record and where it meets the end of what is known to be committed. One thread at
- * a time.
+ * a time. While there is a cursor its log is not taken for forgotten.
  */
 public final class LogCursor {
     private static final int MAGIC_NO_OP = 2;
     private static final int MAGIC_BLANK = -1;
     private static final int BLANK_BYTES_MIN = 8;
 
-    private final Engine engine;
+    /** Not its engine alone: a log that nobody holds is closed. */
+    private final Log log;
     private long nextIndex;
     /** Where it goes on; -1: where {@link #nextIndex} is. */
     private long position = -1;
 
-    LogCursor(Engine engine, long index) {
+    LogCursor(Log log, long index) {
         if (index < 0) {
             throw new IllegalArgumentException("index " + index);
         }
-        this.engine = engine;
+        this.log = log;
         nextIndex = index;
     }
 
@@ -41,6 +42,7 @@ public final class LogCursor {
      * @throws IllegalStateException if the log is closed
      */
     public LogEntry next() {
+        Engine engine = log.engine;
         if (position < 0) {
             position = engine.locate(nextIndex, 0);
             if (position < 0) {

@@ -21,6 +21,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
@@ -242,6 +243,51 @@ class LifeTest {
 
     @Test
     void aForgottenLogIsClosedAndItsAppendsEnd() {
+        withWarnings(warning -> {
+            AppendFuture append = forget();
+            Logs.until("the log is closed", () -> {
+                System.gc();
+                return warning.get() != null;
+            });
+            assertTrue(warning.get().contains("not closed") && warning.get().contains(dir.toString()));
+            assertTrue(Logs.done(append).isCommitted());
+            untilFree(1);
+        });
+    }
+
+    @Test
+    void aLogWithACursorIsNotForgotten() {
+        withWarnings(warning -> {
+            readAndForget(warning);
+            Logs.until("the log is closed", () -> {
+                System.gc();
+                return warning.get() != null;
+            });
+            untilFree(2);
+        });
+    }
+
+    private void readAndForget(AtomicReference<String> warning) {
+        LogCursor[] cursor = {cursorOfTwo()};
+        for (int n = 0; n < 2; n++) {
+            for (int gc = 0; gc < 10; gc++) {
+                System.gc();
+                Logs.sleep(20);
+            }
+            assertNull(warning.get());
+            cursor[0].next().release();
+        }
+    }
+
+    private LogCursor cursorOfTwo() {
+        Log log = Logs.leader(dir);
+        Logs.appended(log, new byte[10]);
+        Logs.appended(log, new byte[10]);
+        return log.cursor(0);
+    }
+
+    /** With what the library has logged. */
+    private static void withWarnings(Consumer<AtomicReference<String>> test) {
         AtomicReference<String> warning = new AtomicReference<>();
         Handler handler = new Handler() {
             @Override
@@ -259,25 +305,22 @@ class LifeTest {
         logger.addHandler(handler);
         logger.setUseParentHandlers(false);
         try {
-            AppendFuture append = forget();
-            Logs.until("the log is closed", () -> {
-                System.gc();
-                return warning.get() != null;
-            });
-            assertTrue(warning.get().contains("not closed") && warning.get().contains(dir.toString()));
-            assertTrue(Logs.done(append).isCommitted());
-            Logs.until("the directory is free", () -> {
-                try (Log log = Log.open(Logs.config(dir))) {
-                    return log.state().committedIndex() == 1;
-                } catch (DledgerException locked) {
-                    assertEquals(Status.LOCKED, locked.status());
-                    return false;
-                }
-            });
+            test.accept(warning);
         } finally {
             logger.removeHandler(handler);
             logger.setUseParentHandlers(true);
         }
+    }
+
+    private void untilFree(long committed) {
+        Logs.until("the directory is free", () -> {
+            try (Log log = Log.open(Logs.config(dir))) {
+                return log.state().committedIndex() == committed;
+            } catch (DledgerException locked) {
+                assertEquals(Status.LOCKED, locked.status());
+                return false;
+            }
+        });
     }
 
     private AppendFuture forget() {
