@@ -41,15 +41,21 @@ final class Cleaner {
     }
 
     private void run() {
-        while (!Thread.interrupted()) {
-            try {
-                clean();
+        try {
+            while (true) {
+                cleanOrWarn();
                 Thread.sleep(INTERVAL_MILLIS);
-            } catch (InterruptedException over) {
-                return;
-            } catch (RuntimeException e) {
-                LOGGER.warn("the log could not be cleaned", e);
             }
+        } catch (InterruptedException over) {
+            // It was stopped.
+        }
+    }
+
+    private void cleanOrWarn() {
+        try {
+            clean();
+        } catch (RuntimeException e) {
+            LOGGER.warn("the log could not be cleaned", e);
         }
     }
 
