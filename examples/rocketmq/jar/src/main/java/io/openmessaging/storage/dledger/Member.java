@@ -10,12 +10,15 @@ import java.io.File;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The log of this member. It is opened late: by recovery if there is something to recover, else when a
  * broker that migrates says where its old commit log ends, else at the start. Once stopped it stays readable.
  */
 public final class Member {
+    private static final Logger LOGGER = LoggerFactory.getLogger(Member.class);
     private static final long STOP_MILLIS = 5_000;
 
     private final DLedgerConfig config;
@@ -24,7 +27,8 @@ public final class Member {
     private final List<AppendHook> hooks = new ArrayList<>();
     private volatile Log log;
     private volatile long beginPosition;
-    private boolean started;
+    private volatile boolean started;
+    private volatile boolean stopped;
 
     Member(DLedgerConfig config, Consumer<LogState> roleChanged) {
         this.config = config;
@@ -93,9 +97,15 @@ public final class Member {
         started = true;
     }
 
+    /** A log that had failed is stopped as well, and says so. */
     synchronized void stop() {
-        if (log != null) {
-            log.stop(STOP_MILLIS);
+        stopped = true;
+        try {
+            if (log != null) {
+                log.stop(STOP_MILLIS);
+            }
+        } catch (DledgerException e) {
+            LOGGER.warn("the log is stopped, but not all of it may be on the disk", e);
         }
     }
 
@@ -146,11 +156,18 @@ public final class Member {
 
     // ---- Space and durability -------------------------------------------------------------------------
 
-    /** Puts all on the disk. Waits. Nothing before the start. */
+    /** Puts all on the disk. Waits. Nothing before the start, nor after the stop, which has done it. */
     public void flush() {
         Log now = log;
-        if (now != null && started) {
+        if (now == null || !started || stopped) {
+            return;
+        }
+        try {
             now.flush(STOP_MILLIS);
+        } catch (DledgerException e) {
+            if (!stopped) {
+                throw e;
+            }
         }
     }
 

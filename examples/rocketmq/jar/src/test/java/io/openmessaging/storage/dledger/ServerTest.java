@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.dledger.DledgerException;
 import io.dledger.Trace;
 import io.openmessaging.storage.dledger.entry.DLedgerEntry;
 import io.openmessaging.storage.dledger.protocol.AppendEntryRequest;
@@ -19,16 +20,20 @@ import io.openmessaging.storage.dledger.store.file.DLedgerMmapFileStore;
 import io.openmessaging.storage.dledger.store.file.MmapFile;
 import io.openmessaging.storage.dledger.store.file.MmapFileList;
 import io.openmessaging.storage.dledger.store.file.SelectMmapBufferResult;
+import java.io.File;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -267,6 +272,66 @@ class ServerTest {
         assertEquals(0, files.remainHowManyDataToCommit());
         assertEquals(0, files.remainHowManyDataToFlush());
         assertTrue(files.checkSelf());
+    }
+
+    /** As a broker does on its way down. */
+    @Test
+    void aFlushBeforeTheStartAndAfterTheShutdownDoesNothing() throws Exception {
+        DLedgerServer server = server(config());
+        store(server).flush();
+        store(server).load();
+        store(server).flush();
+        server.startup();
+        while (!server.getMemberState().isLeader()) {
+            Thread.sleep(1);
+        }
+        append(server, body(5, 500)).get(5, TimeUnit.SECONDS);
+        server.shutdown();
+        store(server).flush();
+        MmapFileList files = store(server).getDataFileList();
+        assertEquals(files.getMaxWrotePosition(), files.getFlushedWhere());
+        files.destroy();
+        store(server).flush();
+    }
+
+    /** Its files are gone: it fails where it makes the next one. A broker goes on shutting down. */
+    @Test
+    void aLogThatFailedIsShutDown() throws Exception {
+        DLedgerServer server = leader(config());
+        try (Stream<Path> all = Files.walk(dir)) {
+            all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
+        }
+        while (code(append(server, body(1, FILE_BYTES / 2))) == 200) {
+            Thread.sleep(1);
+        }
+        assertThrows(DledgerException.class, () -> store(server).flush());
+        server.shutdown();
+        store(server).flush();
+        assertFalse(server.getMemberState().isLeader());
+        server.shutdown();
+    }
+
+    @Test
+    void aCleanerThatCannotSleepsAllTheSame() throws Exception {
+        AtomicInteger tries = new AtomicInteger();
+        DLedgerConfig config = new DLedgerConfig() {
+            @Override
+            public int getFileReservedHours() {
+                return 72 + tries.getAndIncrement();
+            }
+        };
+        // It cannot: the log of the member is not open.
+        Cleaner cleaner = new Cleaner(config, new Member(config(), state -> {}));
+        cleaner.start();
+        try {
+            while (tries.get() < 2) {
+                Thread.sleep(1); // once was when it was made
+            }
+            Thread.sleep(300);
+            assertEquals(2, tries.get());
+        } finally {
+            cleaner.stop();
+        }
     }
 
     @Test
