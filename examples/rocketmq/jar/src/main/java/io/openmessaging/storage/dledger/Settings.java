@@ -95,32 +95,61 @@ final class Settings {
         String splitter = System.getProperty("dLedger.multiPath.Splitter", ",");
         String readOnly = config.getReadOnlyDataStoreDirs();
         if (data.contains(splitter) || readOnly != null && !readOnly.trim().isEmpty()) {
-            throw new IllegalArgumentException("data directories " + data + " and " + readOnly
-                    + ": libdledger keeps the data files of a member in one directory");
+            throw new IllegalArgumentException("data directories " + data
+                    + (readOnly == null ? "" : ", read only " + readOnly)
+                    + ": libdledger keeps the data files of a member in one directory; put one file system over the"
+                    + " disks, or run a group of brokers for each");
         }
         Path path = Paths.get(data).toAbsolutePath();
         boolean usual = path.getFileName() != null && path.getFileName().toString().equals("data");
         return usual ? path.getParent() : Paths.get(config.getDefaultPath()).toAbsolutePath();
     }
 
-    /** Makes the directory, and its {@code data} where it is to be elsewhere. */
+    /**
+     * Makes the directory, and its {@code data} where it is to be elsewhere; if that is another disk, {@code
+     * spare} too: segments are made there and renamed.
+     */
     static void prepare(DLedgerConfig config) {
         Path data = Paths.get(config.getDataStorePath()).toAbsolutePath();
-        Path link = directory(config).resolve("data");
+        Path home = directory(config);
+        Path spare = home.resolve("spare");
         try {
-            Files.createDirectories(directory(config));
-            if (!link.equals(data) && !Files.exists(link)) {
-                Files.createDirectories(data);
-                Files.createSymbolicLink(link, data);
+            Files.createDirectories(home);
+            if (!home.resolve("data").equals(data)) {
+                link(home.resolve("data"), data);
+                if (!sameDisk(home, data)) {
+                    link(spare, spareOf(data));
+                }
+            }
+            if (Files.exists(data) && !sameDisk(Files.exists(spare) ? spare : home, data)) {
+                throw new IllegalStateException(spare + " is not on the disk of the data files in " + data
+                        + ": these must be in a directory below the mount point, and " + spare + " is made anew"
+                        + " if it is removed while the broker is stopped");
             }
         } catch (IOException e) {
-            throw new IllegalStateException("cannot make " + link + " or " + data + File.separator, e);
+            throw new IllegalStateException("cannot make " + home + " or " + data, e);
         }
+    }
+
+    private static void link(Path from, Path to) throws IOException {
+        if (!Files.exists(from)) {
+            Files.createDirectories(to);
+            Files.createSymbolicLink(from, to);
+        }
+    }
+
+    private static boolean sameDisk(Path one, Path two) throws IOException {
+        return Files.getFileStore(one).equals(Files.getFileStore(two));
+    }
+
+    private static Path spareOf(Path data) {
+        return data.resolveSibling(data.getFileName() + ".spare");
     }
 
     /** Deletes all that {@link #prepare} and the log made. */
     static void delete(DLedgerConfig config) {
-        for (Path path : Arrays.asList(Paths.get(config.getDataStorePath()), directory(config))) {
+        Path data = Paths.get(config.getDataStorePath()).toAbsolutePath();
+        for (Path path : Arrays.asList(data, spareOf(data), directory(config))) {
             try (Stream<Path> all = Files.exists(path) ? Files.walk(path) : Stream.empty()) {
                 all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
             } catch (IOException e) {

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.dledger.DledgerException;
 import io.dledger.Trace;
@@ -468,7 +469,10 @@ class ServerTest {
         assertMessage(config, "n0-host:port is meant");
         config = config();
         config.setDataStorePath("/a,/b");
-        assertMessage(config, "in one directory");
+        assertMessage(config, "data directories /a,/b: libdledger keeps the data files of a member in one directory");
+        config = config();
+        config.setReadOnlyDataStoreDirs("/old");
+        assertMessage(config, "read only /old");
         config = config();
         config.setEnableLeaderElector(false);
         assertMessage(config, "without elections");
@@ -479,6 +483,36 @@ class ServerTest {
     private static void assertMessage(DLedgerConfig config, String part) {
         String message = assertThrows(IllegalArgumentException.class, () -> new DLedgerServer(config)).getMessage();
         assertTrue(message.contains(part), message);
+    }
+
+    /** A disk of its own for the messages: here it is one in memory. */
+    @Test
+    void aDataDirectoryOnAnotherFileSystemIsUsed() throws Exception {
+        Path memory = Path.of("/dev/shm");
+        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
+        Path elsewhere = Files.createTempDirectory(memory, "dledger-").resolve("messages");
+        DLedgerConfig config = config();
+        config.setDataStorePath(elsewhere.toString());
+        DLedgerServer server = leader(config);
+        for (int n = 0; n < 300; n++) {
+            assertEquals(200, code(append(server, body(n, 1_000))));
+        }
+        server.shutdown();
+        store(server).getDataFileList().destroy();
+        Files.delete(elsewhere.getParent()); // nothing is left there
+        assertEquals(Collections.emptyList(), Arrays.asList(dir.toFile().list()));
+    }
+
+    @Test
+    void aDataDirectoryThatIsADiskIsRefused() throws Exception {
+        Path memory = Path.of("/dev/shm");
+        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
+        DLedgerConfig config = config();
+        config.setDataStorePath(memory.toString());
+        Files.createDirectories(dir.resolve("dledger-n0/spare"));
+        DLedgerServer server = server(config);
+        String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
+        assertTrue(message.contains("below the mount point"), message);
     }
 
     @Test
