@@ -6,16 +6,21 @@ import java.io.InputStreamReader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 
-/** The two jars without a broker: three processes, the same program, the same bodies and windows, in turn. */
+/**
+ * The two jars without a broker: three processes, the same program, the same bodies and windows, in turn. And
+ * what libdledger does at the same load without Java.
+ */
 public final class LogComparison {
     private static final int[] WINDOWS = {1, 64, 1024};
+    /** Of the C bench; {@link Variant} has the same. */
+    private static final List<String> FLUSHES = List.of("10ms", "commit");
 
     private LogComparison() {}
 
@@ -32,15 +37,20 @@ public final class LogComparison {
         System.out.printf("%-28s %9s %12s %10s %10s %10s %14s%n", "", "in flight", "entries/s", "p50 µs", "p99 µs",
                 "p99.9 µs", "CPU ns/entry");
         for (int window : WINDOWS) {
-            Map<Variant, List<double[]>> rows = new EnumMap<>(Variant.class);
+            String inFlight = Integer.toString(window);
+            Map<String, List<double[]>> rows = new LinkedHashMap<>();
             for (int round = 0; round < rounds; round++) {
                 for (Variant variant : Variant.values()) {
-                    double[] row = run(variant, bytes, Integer.toString(window), seconds);
-                    rows.computeIfAbsent(variant, v -> new ArrayList<>()).add(row);
+                    double[] row = run(variant, bytes, inFlight, seconds);
+                    rows.computeIfAbsent(variant.title, title -> new ArrayList<>()).add(row);
+                }
+                for (String flush : FLUSHES) {
+                    double[] row = CBench.run(flush, bytes, inFlight, seconds);
+                    rows.computeIfAbsent("C bench, flush=" + flush, title -> new ArrayList<>()).add(row);
                 }
             }
-            rows.forEach((variant, all) -> System.out.printf(Locale.ROOT,
-                    "%-28s %9d %12.0f %10.1f %10.1f %10.1f %14.0f%n", variant.title, window, median(all, 0),
+            rows.forEach((title, all) -> System.out.printf(Locale.ROOT,
+                    "%-28s %9d %12.0f %10.1f %10.1f %10.1f %14.0f%n", title, window, median(all, 0),
                     median(all, 1), median(all, 2), median(all, 3), median(all, 4)));
         }
     }
