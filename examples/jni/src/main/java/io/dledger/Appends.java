@@ -45,7 +45,14 @@ final class Appends {
         }
     }
 
-    synchronized boolean removeHook(AppendHook hook) {
+    boolean removeHook(AppendHook hook) {
+        if (inHook()) {
+            throw DledgerException.of(Status.DEADLOCK.code()); // another thread may be waiting for this hook
+        }
+        return remove(hook);
+    }
+
+    private synchronized boolean remove(AppendHook hook) {
         AppendHook[] now = hooks;
         for (int number = 0; number < now.length; number++) {
             if (now[number] != hook) {

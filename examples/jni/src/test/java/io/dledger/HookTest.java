@@ -201,27 +201,34 @@ class HookTest {
         }
     }
 
-    /** A stop waits for the hook, and the hook for nothing. */
+    /** The others wait for the hook, and the hook for nobody. */
     @Test
-    void aHookThatClosesTheLogWhileItIsStoppedIsRefused() throws Exception {
+    void whatAHookCallsWhileOthersDoTheSameIsRefused() throws Exception {
         AtomicReference<Log> itself = new AtomicReference<>();
-        AtomicReference<Status> answer = new AtomicReference<>();
+        List<Status> answers = new ArrayList<>();
         CountDownLatch inHook = new CountDownLatch(1);
-        Log log = leader("log", (index, term, position, body) -> {
+        AppendHook another = (index, term, position, body) -> {};
+        AppendHook calls = (index, term, position, body) -> {
             inHook.countDown();
-            Thread.sleep(300); // until the other thread is in its stop
-            answer.set(refusal(itself.get()::close));
-        });
+            Thread.sleep(300); // until the other threads are in their calls
+            answers.add(refusal(itself.get()::close));
+            answers.add(refusal(() -> itself.get().removeHook(another)));
+        };
+        Log log = leader("log", calls, another);
         itself.set(log);
-        Thread appends = new Thread(() -> log.append(new byte[1]));
-        appends.start();
-        inHook.await();
-        Thread closes = new Thread(log::close);
-        closes.start();
-        closes.join(Logs.WAIT_MILLIS);
-        appends.join(Logs.WAIT_MILLIS);
-        assertFalse(closes.isAlive() || appends.isAlive());
-        assertEquals(Status.DEADLOCK, answer.get());
+        List<Thread> threads = List.of(new Thread(() -> log.append(new byte[1])),
+                new Thread(() -> log.removeHook(another)), new Thread(log::close));
+        for (Thread thread : threads) {
+            thread.setDaemon(true);
+            thread.start();
+            inHook.await();
+            Thread.sleep(50);
+        }
+        for (Thread thread : threads) {
+            thread.join(Logs.WAIT_MILLIS);
+            assertFalse(thread.isAlive());
+        }
+        assertEquals(List.of(Status.DEADLOCK, Status.DEADLOCK), answers);
     }
 
     @Test
