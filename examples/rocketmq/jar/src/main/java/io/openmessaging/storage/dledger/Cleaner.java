@@ -59,6 +59,12 @@ final class Cleaner {
         }
     }
 
+    /** As df tells it: blocks that only root may use are not there. */
+    static double used(long total, long free, long usable) {
+        long used = total - free;
+        return used + usable == 0 ? 0 : (double) used / (used + usable);
+    }
+
     private void clean() {
         int now = config.getFileReservedHours();
         if (now != hours) {
@@ -66,8 +72,7 @@ final class Cleaner {
             hours = now;
         }
         File disk = new File(config.getDataStorePath());
-        long total = disk.getTotalSpace();
-        double used = total == 0 ? 0 : 1 - (double) disk.getUsableSpace() / total;
+        double used = used(disk.getTotalSpace(), disk.getFreeSpace(), disk.getUsableSpace());
         if (used > NEARLY_FULL && config.isEnableDiskForceClean() && member.deleteOldest()) {
             LOGGER.warn("{} % of the disk are used: the oldest data file goes", Math.round(100 * used));
         }

@@ -4,6 +4,7 @@ import io.dledger.LogConfig;
 import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.ArrayList;
@@ -107,39 +108,46 @@ final class Settings {
 
     /**
      * Makes the directory, and its {@code data} where it is to be elsewhere; if that is another disk, {@code
-     * spare} too: segments are made there and renamed.
+     * spare} too: segments are made there and renamed. What is refused is not linked.
      */
     static void prepare(DLedgerConfig config) {
         Path data = Paths.get(config.getDataStorePath()).toAbsolutePath();
         Path home = directory(config);
+        Path link = home.resolve("data");
         Path spare = home.resolve("spare");
         try {
             Files.createDirectories(home);
-            if (!home.resolve("data").equals(data)) {
-                link(home.resolve("data"), data);
-                if (!sameDisk(home, data)) {
-                    link(spare, spareOf(data));
-                }
+            Files.createDirectories(link.equals(data) ? home : data);
+            boolean linked = Files.exists(link, LinkOption.NOFOLLOW_LINKS);
+            if (linked && !link.equals(data) && !(Files.exists(link) && Files.isSameFile(link, data))) {
+                throw new IllegalStateException(link + " leads to other data files than those of " + data
+                        + ", which is configured: configure the directory that has the files of this member, and"
+                        + " remove the link if it leads elsewhere");
             }
-            if (Files.exists(data) && !sameDisk(Files.exists(spare) ? spare : home, data)) {
+            boolean elsewhere = Files.exists(data) && disk(data) != disk(home);
+            if (elsewhere && !link.equals(data) && disk(data.getParent()) != disk(data)) {
+                throw new IllegalStateException(data + " is a mount point, and segments are made beside the data"
+                        + " files on the same disk: move all files to a directory below it, and configure that");
+            }
+            if (!linked && !link.equals(data)) {
+                Files.createSymbolicLink(link, data);
+            }
+            if (elsewhere && !link.equals(data) && !Files.exists(spare)) {
+                Files.createDirectories(spareOf(data));
+                Files.createSymbolicLink(spare, spareOf(data));
+            }
+            if (elsewhere && (!Files.exists(spare) || disk(spare) != disk(data))) {
                 throw new IllegalStateException(spare + " is not on the disk of the data files in " + data
-                        + ": these must be in a directory below the mount point, and " + spare + " is made anew"
-                        + " if it is removed while the broker is stopped");
+                        + ": make it a link to an empty directory there, while the broker is stopped");
             }
         } catch (IOException e) {
             throw new IllegalStateException("cannot make " + home + " or " + data, e);
         }
     }
 
-    private static void link(Path from, Path to) throws IOException {
-        if (!Files.exists(from)) {
-            Files.createDirectories(to);
-            Files.createSymbolicLink(from, to);
-        }
-    }
-
-    private static boolean sameDisk(Path one, Path two) throws IOException {
-        return Files.getFileStore(one).equals(Files.getFileStore(two));
+    /** The number of the file system, of what a link leads to. */
+    private static long disk(Path path) throws IOException {
+        return (Long) Files.getAttribute(path, "unix:dev");
     }
 
     private static Path spareOf(Path data) {

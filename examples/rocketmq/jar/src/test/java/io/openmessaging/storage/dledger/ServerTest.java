@@ -509,10 +509,42 @@ class ServerTest {
         assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
         DLedgerConfig config = config();
         config.setDataStorePath(memory.toString());
-        Files.createDirectories(dir.resolve("dledger-n0/spare"));
         DLedgerServer server = server(config);
         String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
-        assertTrue(message.contains("below the mount point"), message);
+        assertTrue(message.contains("is a mount point"), message);
+        assertEquals(Collections.emptyList(), Arrays.asList(dir.resolve("dledger-n0").toFile().list()));
+    }
+
+    /** Files are where the configuration says, or the broker does not start: never an empty log beside them. */
+    @Test
+    void anotherDataDirectoryThanBeforeIsRefused() throws Exception {
+        DLedgerConfig config = config();
+        config.setDataStorePath(dir.resolve("one").toString());
+        DLedgerServer before = leader(config);
+        assertEquals(200, code(append(before, body(1, 100))));
+        before.shutdown();
+        DLedgerConfig other = config();
+        other.setDataStorePath(Files.createDirectory(dir.resolve("two")).toString());
+        DLedgerServer server = server(other);
+        String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
+        assertTrue(message.contains("leads to other data files"), message);
+        // Moved with its files, and the link removed, it goes on.
+        Files.delete(dir.resolve("two"));
+        Files.move(dir.resolve("one"), dir.resolve("two"));
+        Files.delete(dir.resolve("dledger-n0/data"));
+        DLedgerServer moved = server(other);
+        store(moved).load();
+        assertEquals(0, store(moved).getDataFileList().getMinOffset());
+        assertEquals(1, store(moved).getDataFileList().getMappedFiles().size());
+        moved.shutdown();
+    }
+
+    /** A tenth used, half kept for root: a fifth of what df counts. */
+    @Test
+    void blocksThatOnlyRootMayUseAreNotUsed() {
+        assertEquals(0.2, Cleaner.used(100, 90, 40), 1e-9);
+        assertEquals(1.0, Cleaner.used(100, 50, 0), 1e-9);
+        assertEquals(0.0, Cleaner.used(0, 0, 0), 1e-9);
     }
 
     @Test
