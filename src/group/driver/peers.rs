@@ -450,11 +450,13 @@ impl Driver {
         // What is not there any more was purged: the engine resets that member.
         let Some(slices) = slices else { return };
         let is_append = matches!(message, Message::Append { .. } | Message::Reset { .. });
-        if let Message::Append { commit, .. } = &message {
-            self.commit_sent = self.commit_sent.max(*commit);
-        }
+        let commit = match &message {
+            Message::Append { commit, .. } => *commit,
+            _ => RaftIndex(0),
+        };
         if self.network.send(to, message, slices) {
             self.sent = true;
+            self.commit_sent = self.commit_sent.max(commit);
         } else if is_append {
             self.came.push_back(FromPeer::Lost { id: to });
         }
