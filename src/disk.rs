@@ -47,8 +47,10 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes the names in a directory (`""`: the directory itself) durable.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
 
-    /// The file system's size and what is free of it, in bytes.
-    fn space(&self) -> io::Result<Space>;
+    /// The size and what is free, in bytes, of the file system that a subdirectory lies on (`""`: the
+    /// directory itself). They may be two: a subdirectory may be a link, or a place where another is
+    /// mounted.
+    fn space(&self, dir: &str) -> io::Result<Space>;
 }
 
 /// One open file. All methods may be called at once from any thread.

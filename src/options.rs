@@ -460,8 +460,8 @@ pub static OPTIONS: &[OptionInfo] = &[
         kind: "ratio",
         preset: "0.90",
         allowed: "0.50 to 1.00; 1.00 is never",
-        doc: "Appends are refused while more than this part of the file system is used, as df \
-              tells it.",
+        doc: "Appends are refused while more than this part of the file system of the segments \
+              (`data` in `dir`, which may be a link) is used, as df tells it.",
         live: true,
         set: |o, v| ratio(v).map(|v| o.disk_full_ratio = v),
     },

@@ -127,6 +127,13 @@ fn full_disk_ext4() {
     }
 }
 
+/// P8: segments on another disk than the rest, which `disk.full.ratio` then counts; `data` and `spare`
+/// on two are refused.
+#[test]
+fn two_disks() {
+    on_a_small_disk("two_disks.c", &["-t", "tmpfs", "-o", "size=24m", "tmpfs"]);
+}
+
 /// A test that cannot run here tells everybody, also without `--nocapture`.
 #[test]
 fn a_skipped_test_is_seen() {
@@ -338,14 +345,16 @@ fn or_preset(variable: &'static str, preset: &str) -> (&'static str, String) {
 fn on_a_small_disk(source: &str, mount: &[&str]) {
     let program = ffi_test(source, C);
     let directory = tempfile::tempdir().unwrap();
-    let mounted = Command::new("mount").args(mount).arg(directory.path()).output();
+    let small = directory.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mounted = Command::new("mount").args(mount).arg(&small).output();
     match mounted {
         Ok(mounted) if mounted.status.success() => {}
         Ok(mounted) => return skipped("mount", &String::from_utf8_lossy(&mounted.stderr)),
         Err(error) => return skipped("mount", &error.to_string()),
     }
-    let _mounted = Mounted(directory.path());
-    let (status, text) = run_in(directory.path(), &program, &[]);
+    let _mounted = Mounted(&small);
+    let (status, text) = run_in(&small, &program, &[]);
     println!("{text}");
     assert!(status.success(), "{source} on {mount:?}: {status}\n{text}");
 }

@@ -77,7 +77,7 @@ fn p8_a_log_is_born_on_a_full_disk() {
     let whole = {
         let disk = MemoryDisk::new();
         open(&disk, &settings).stop();
-        let space = disk.space().unwrap();
+        let space = disk.space("").unwrap();
         space.total - space.available
     };
     let mut waited = 0;
@@ -260,7 +260,7 @@ fn p8_room_for_units_is_not_room_for_a_segment() {
     let settings = settings(64 << 10, 4096);
     let (disk, clock, mut log) = filled(&settings, 1);
     log.shared.live.disk_full_ppm.store(1_000_000, Ordering::Relaxed);
-    let space = disk.space().unwrap();
+    let space = disk.space("").unwrap();
     disk.set_capacity(space.total - space.available + (60 << 10));
     let (mut met, mut units) = (false, 0);
     for _ in 0..10 {

@@ -61,7 +61,7 @@ impl Disk for ReadOnly {
         refused()
     }
 
-    fn space(&self) -> io::Result<Space> {
+    fn space(&self, _: &str) -> io::Result<Space> {
         refused()
     }
 }

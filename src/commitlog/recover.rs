@@ -25,6 +25,7 @@ mod takeover;
 mod units;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -55,9 +56,7 @@ impl CommitLog {
         if let Some((store, meta)) = MetaStore::open(&*disk)? {
             return Found::of(disk, meta, 0)?.recover(store, birth);
         }
-        for dir in ["data", "index", "batches", "spare"] {
-            disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
-        }
+        make_dirs(&*disk)?;
         disk.sync_dir("").map_err(|e| Error::sync("the directory", e))?;
         if disk.list("data").map_err(|e| Error::io("data", e))?.is_empty() {
             give_birth(disk, birth)
@@ -96,9 +95,7 @@ struct Found {
 
 impl Found {
     fn of(disk: Arc<dyn Disk>, meta: Meta, read: u64) -> Result<Found> {
-        for dir in ["data", "index", "batches", "spare"] {
-            disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
-        }
+        make_dirs(&*disk)?;
         let (control, controls) = Control::open(disk.clone(), meta.control_end)?;
         let segments = segments(&*disk, meta.segment_bytes, meta.begin.pos)?;
         let index = Units::open(&*disk, "index", meta.index_bytes, meta.begin.index.0)?;
@@ -460,6 +457,21 @@ fn segments(disk: &dyn Disk, segment_bytes: u64, begin: u64) -> Result<Vec<Arc<S
         disk.remove(path).map_err(|e| Error::io(&**path, e))?;
     }
     Ok(segments)
+}
+
+fn make_dirs(disk: &dyn Disk) -> Result<()> {
+    for dir in ["data", "index", "batches", "spare"] {
+        disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
+    }
+    // No file has this name. Between two file systems the answer is another than that.
+    match disk.rename("spare/none", "data/none") {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => Err(Error::Config(
+            "dir: data and spare in it are on two file systems, but segments are made in spare and \
+             then renamed into data: have both lead to one"
+                .into(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A spare may have been in use when the machine went down: its name may be older than its bytes.

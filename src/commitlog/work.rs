@@ -24,7 +24,7 @@ pub enum Work {
     Sync(Vec<Arc<dyn File>>, Vec<&'static str>, Anchor),
     /// Removes files, and makes that durable.
     Remove(Vec<String>),
-    /// Asks for the room on the file system.
+    /// Asks for the room on the file system of the segments.
     Space,
     /// Asks when segments were last written.
     Ages(Vec<(u64, Arc<dyn File>)>),
@@ -44,7 +44,7 @@ pub enum Done {
     Sync(Result<Anchor>),
     /// Files are gone.
     Remove(Result<()>),
-    /// The room on the file system.
+    /// The room on the file system of the segments.
     Space(Result<Space>),
     /// Segments by position, and when they were last written (milliseconds since 1970).
     Ages(Result<Vec<(u64, u64)>>),
@@ -137,7 +137,7 @@ impl Work {
                 Done::Sync(sync(disk, &files, &dirs).map(|()| anchor))
             }
             Work::Remove(paths) => Done::Remove(remove(disk, &paths)),
-            Work::Space => Done::Space(disk.space().map_err(|e| Error::io("statvfs", e))),
+            Work::Space => Done::Space(disk.space("data").map_err(|e| Error::io("statvfs", e))),
             Work::Ages(files) => Done::Ages(ages(&files)),
         }
     }
@@ -328,12 +328,12 @@ fn make(disk: &dyn Disk, path: String, bytes: u64) -> Result<Spare> {
     }
 }
 
-/// Whether the file system may take so many more bytes; if not, it counts as full.
+/// Whether the file system of the segments may take so many more bytes; if not, it counts as full.
 fn leaves_room(disk: &dyn Disk, bytes: u64, full_ppm: u64) -> std::io::Result<()> {
     if full_ppm >= NEVER_FULL {
         return Ok(());
     }
-    let space = disk.space()?;
+    let space = disk.space("data")?;
     let used = space.total.saturating_sub(space.available).saturating_add(bytes);
     match u128::from(used) * 1_000_000 > u128::from(space.total) * u128::from(full_ppm) {
         true => Err(std::io::ErrorKind::StorageFull.into()),

@@ -313,7 +313,7 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    fn space(&self) -> io::Result<Space> {
+    fn space(&self, _: &str) -> io::Result<Space> {
         let state = self.state();
         state.alive()?;
         Ok(Space { total: state.capacity, available: state.room() * BLOCK_BYTES })

@@ -158,7 +158,7 @@ pub fn allocated_reads_zeros(disk: &dyn Disk) {
     assert_eq!(&bytes[50_000..50_006], b"before");
     bytes[50_000..50_006].fill(0);
     assert_eq!(bytes, vec![0; 100_000]);
-    let space = disk.space().unwrap();
+    let space = disk.space("").unwrap();
     assert!(space.available <= space.total && space.total > 0);
 }
 

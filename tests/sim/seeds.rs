@@ -247,7 +247,7 @@ impl Run {
     }
 
     fn fill_the_disk(&mut self) {
-        let space = dledger::disk::Disk::space(&self.disk).unwrap();
+        let space = dledger::disk::Disk::space(&self.disk, "").unwrap();
         let used = space.total - space.available;
         let left = self.faults.u64(0..32 << 10);
         self.disk.set_capacity(used + left);

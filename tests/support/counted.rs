@@ -57,8 +57,8 @@ impl Disk for Counted {
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         self.disk.sync_dir(dir)
     }
-    fn space(&self) -> io::Result<Space> {
-        self.disk.space()
+    fn space(&self, dir: &str) -> io::Result<Space> {
+        self.disk.space(dir)
     }
 }
 

@@ -42,7 +42,7 @@ fn put(disk: &MemoryDisk, bytes: &[u8], len: u64) {
 
 /// Leaves so many bytes of room.
 fn room(disk: &MemoryDisk, bytes: u64) {
-    let space = disk.space().unwrap();
+    let space = disk.space("").unwrap();
     disk.set_capacity(space.total - space.available + bytes);
 }
 

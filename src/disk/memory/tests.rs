@@ -213,7 +213,7 @@ fn old_handles_are_dead() {
     let next_lock = next.lock().unwrap();
     assert!(file.write_at(b"x", 0).is_err() && file.sync().is_err() && file.len().is_err());
     assert!(file.read_at(&mut [0], 0).is_err() && file.map().is_err());
-    assert!(disk.create("y", 1).is_err() && disk.space().is_err());
+    assert!(disk.create("y", 1).is_err() && disk.space("").is_err());
     drop(lock);
     assert!(next.lock().is_err());
     let after = next.crash(&mut keep);
@@ -285,7 +285,7 @@ fn capacity() {
     let file = disk.create("x", 20 * 4096).unwrap();
     file.allocate(0, 8 * 4096).unwrap();
     file.allocate(100, 4096).unwrap();
-    assert_eq!(disk.space().unwrap(), Space { total: 10 * 4096, available: 2 * 4096 });
+    assert_eq!(disk.space("").unwrap(), Space { total: 10 * 4096, available: 2 * 4096 });
     let full = |result: io::Result<()>| {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::StorageFull);
     };
@@ -298,10 +298,10 @@ fn capacity() {
     assert!(bytes[8 * 4096..10 * 4096].iter().all(|byte| *byte == 1), "a short write");
     assert!(bytes[10 * 4096..].iter().all(|byte| *byte == 0));
     disk.remove("x").unwrap();
-    assert_eq!(disk.space().unwrap().available, 10 * 4096);
+    assert_eq!(disk.space("").unwrap().available, 10 * 4096);
     full(disk.create("y", 11 * 4096).unwrap().allocate(0, 11 * 4096));
     disk.set_capacity(0);
-    assert_eq!(disk.space().unwrap().available, 0);
+    assert_eq!(disk.space("").unwrap().available, 0);
 }
 
 /// Guards that an allocation has to be synced as well: a power cut may take it back, and the disk
@@ -314,7 +314,7 @@ fn allocation_is_durable_by_sync() {
     file.allocate(0, 4096).unwrap();
     file.sync().unwrap();
     file.allocate(4096, 4096).unwrap();
-    let free = |disk: &MemoryDisk| disk.space().unwrap().available;
+    let free = |disk: &MemoryDisk| disk.space("").unwrap().available;
     assert_eq!(free(&disk.crash(&mut lose)), CAPACITY_BYTES - 4096);
     assert_eq!(free(&disk.crash(&mut keep)), CAPACITY_BYTES - 2 * 4096);
 }

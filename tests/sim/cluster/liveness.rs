@@ -12,7 +12,7 @@ impl Cluster {
             // A sync that failed may not have been heard of yet.
             self.turn(id);
             let failed = self.open(id).is_some_and(|open| open.shared.failure().is_some());
-            if failed || self.members[&id].disk.space().is_err() {
+            if failed || self.members[&id].disk.space("").is_err() {
                 self.kill(id);
             }
             self.restart(id);

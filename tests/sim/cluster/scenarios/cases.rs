@@ -288,7 +288,7 @@ fn case_12_full_disk_on_a_follower() {
         cluster.all_come_to(5);
         let full = (1..=3).find(|id| *id != leader).unwrap();
         let disk = cluster.members[&full].disk.clone();
-        let space = disk.space().unwrap();
+        let space = disk.space("").unwrap();
         disk.set_capacity(space.total - space.available + blocks * 4_096);
         cluster.append_many(leader, 300);
         let third = 6 - leader - full;

@@ -10,7 +10,7 @@ fn at_each_write(prepare: impl Fn() -> (Cluster, u64), happens: impl Fn(&mut Clu
         let (mut cluster, id) = prepare();
         cluster.members[&id].disk.fail_after_ops(n);
         happens(&mut cluster);
-        let over = cluster.members[&id].disk.space().is_ok();
+        let over = cluster.members[&id].disk.space("").is_ok();
         if over {
             cluster.members[&id].disk.fail_after_ops(u64::MAX);
             cluster.all_agree();
