@@ -7,8 +7,14 @@ package io.dledger;
  *
  * <p>What was refused at once is complete when the append returns, has no place (-1), and is not in the
  * log. Committed appends complete in the order of their indexes, on the log's callback thread, where
- * dependents run that are not {@code Async}. There, to wait for a future of the same log, or on Java 9 and
- * later for a dependent of one, throws {@link DledgerException} with {@link Status#DEADLOCK}.
+ * dependents run that are not {@code Async}.
+ *
+ * <p>There, and in a hook of any log, to wait throws {@link DledgerException} with {@link Status#DEADLOCK} while the
+ * future is not complete. So it does, on Java 9 and later, for what the methods of this future make, and those of
+ * that: also where another thread would complete it, as in {@code append.thenApplyAsync(..).get()}, though {@code
+ * append} itself is complete. What {@link java.util.concurrent.CompletableFuture#allOf} makes is not seen, nor what
+ * another log's future makes of this one, as in {@code other.thenCombine(append, ..)}, which belongs to that log:
+ * to wait for those on this log's callback thread never ends while this future is not complete.
  *
  * <p>Who cancels or completes the future says so to those that look at it, and to nobody else: the append goes
  * on, and its end is not told.

@@ -8,14 +8,17 @@ import java.util.List;
 final class Appends {
     /** Words of an append's place: index, term, position. */
     private static final int PLACE_BYTES = 3 * 8;
+    /**
+     * Whether a thread runs a hook, of whichever log: who holds up one log must not wait for another either,
+     * where somebody may wait for the first.
+     */
+    private static final ThreadLocal<boolean[]> IN_HOOK = ThreadLocal.withInitial(() -> new boolean[1]);
 
     private final Handle handle;
     private final Pending pending;
     /** By number; copied on change. A place is null when its hook was removed. */
     private volatile AppendHook[] hooks = new AppendHook[0];
     private volatile long[] hookIds = new long[0];
-    /** Who runs a hook; written and read in a race, but each thread sees its own writes. */
-    private Thread hooking;
 
     Appends(Handle handle, Pending pending) {
         this.handle = handle;
@@ -24,7 +27,12 @@ final class Appends {
 
     // ---- Hooks ----------------------------------------------------------------------------------------
 
-    synchronized void addHook(AppendHook hook) {
+    void addHook(AppendHook hook) {
+        mustNotBeInHook();
+        add(hook);
+    }
+
+    private synchronized void add(AppendHook hook) {
         long log = handle.enter();
         Scratch out = Scratch.take();
         try {
@@ -46,9 +54,7 @@ final class Appends {
     }
 
     boolean removeHook(AppendHook hook) {
-        if (inHook()) {
-            throw DledgerException.of(Status.DEADLOCK.code()); // another thread may be waiting for this hook
-        }
+        mustNotBeInHook();
         return remove(hook);
     }
 
@@ -79,8 +85,10 @@ final class Appends {
     @SuppressWarnings("unused")
     private static int runHook(Appends appends, Scratch scratch, int number, long index, long term,
             long position, int at, int length) {
+        boolean[] inHook = null;
         try {
-            appends.hooking = Thread.currentThread();
+            inHook = IN_HOOK.get();
+            inHook[0] = true;
             AppendHook hook = appends.hooks[number];
             if (hook != null) {
                 hook.onAppend(index, term, position, scratch.slice(at, length));
@@ -90,13 +98,21 @@ final class Appends {
             scratch.thrown = thrown;
             return 1;
         } finally {
-            appends.hooking = null;
+            if (inHook != null) {
+                inHook[0] = false; // no call: the stack may be full
+            }
         }
     }
 
-    /** Whether this thread is in a hook of this log. */
-    boolean inHook() {
-        return hooking == Thread.currentThread();
+    static boolean inHook() {
+        return IN_HOOK.get()[0];
+    }
+
+    /** Throws in a hook of any log. To be asked before a lock is taken: who has that may wait for this hook. */
+    static void mustNotBeInHook() {
+        if (inHook()) {
+            throw DledgerException.of(Status.DEADLOCK.code());
+        }
     }
 
     private Appends ifHooked() {

@@ -64,11 +64,14 @@ final class CallbackThread extends Thread {
         }
     }
 
-    /** Throws on the thread that would have to complete it. */
+    /** Throws, unless it is complete, on the callback thread of its log and in any hook. */
     static void mayWaitFor(LogFuture<?> future) {
+        if (future.isDone()) {
+            return;
+        }
+        Appends.mustNotBeInHook();
         Thread thread = Thread.currentThread();
-        if (thread instanceof CallbackThread && !future.isDone()
-                && ((CallbackThread) thread).engine.pending == future.pending) {
+        if (thread instanceof CallbackThread && ((CallbackThread) thread).engine.pending == future.pending) {
             throw DledgerException.of(Status.DEADLOCK.code());
         }
     }

@@ -61,9 +61,10 @@ final class Engine {
         }
     }
 
-    /** Throws where a wait would hold up what it waits for. */
+    /** Throws where a wait would hold up what it waits for. Before any lock is taken. */
     void mayWait() {
-        if (Thread.currentThread() == callbacks || appends.inHook()) {
+        Appends.mustNotBeInHook();
+        if (Thread.currentThread() == callbacks) {
             throw DledgerException.of(Status.DEADLOCK.code());
         }
     }

@@ -15,7 +15,7 @@ import java.util.function.Predicate;
  *
  * <p>Any method, any thread, any time. After {@code close} they throw {@link IllegalStateException}; what was
  * read stays readable until it is released. Methods that wait say so, and must not be called on the callback
- * thread.
+ * thread. In an {@link AppendHook}, also one of another log, nearly all are refused.
  */
 public final class Log implements AutoCloseable {
     final Engine engine;
@@ -78,7 +78,7 @@ public final class Log implements AutoCloseable {
      * @return {@link Status#OK}; or {@link Status#TIMED_OUT}: stopped as well, but the end of some appends is
      *     not known, or the last sync is not over
      * @throws DledgerException {@link Status#FAILED}: stopped as well, but the log had failed, see {@link
-     *     #failure}; {@link Status#DEADLOCK} in a hook and on the callback thread: the log is as before
+     *     #failure}; {@link Status#DEADLOCK} in a hook of any log and on the callback thread: the log is as before
      */
     public Status stop(long timeoutMillis) {
         try {
@@ -92,7 +92,7 @@ public final class Log implements AutoCloseable {
      * Stops, waiting up to 5 seconds for appends in flight, and frees everything. Twice is harmless. Waits.
      *
      * @throws DledgerException {@link Status#FAILED}: closed as well, but the log had failed before it was
-     *     stopped; {@link Status#DEADLOCK} in a hook and on the callback thread: the log is as before
+     *     stopped; {@link Status#DEADLOCK} in a hook of any log and on the callback thread: the log is as before
      */
     @Override
     public void close() {
@@ -150,6 +150,7 @@ public final class Log implements AutoCloseable {
      *
      * @param hook one that was added
      * @return false if it was not
+     * @throws DledgerException {@link Status#DEADLOCK} in a hook of any log: it is as before
      */
     public boolean removeHook(AppendHook hook) {
         return engine.appends.removeHook(hook);

@@ -6,8 +6,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
 /**
- * What a log's callback thread completes, and what is made of it. To wait for it on that thread would never
- * end, and throws.
+ * What a log's callback thread completes, and what is made of it. While it is not complete, to wait for it on that
+ * thread throws, and in a hook of any log. Nobody knows here what else it may hang on: what another thread would
+ * complete is refused too, and what is made of another log's future and of one of ours is not.
  */
 class LogFuture<T> extends CompletableFuture<T> {
     /** The log's: which one it is. */

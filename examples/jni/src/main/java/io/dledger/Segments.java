@@ -98,6 +98,7 @@ final class Segments {
     Segment retain(long position) {
         Segment segment = table.at(position);
         if (segment == null || !segment.retain()) {
+            Appends.mustNotBeInHook();
             segment = pin(position);
         }
         if (position < segment.begin) {

@@ -15,7 +15,7 @@ public enum Status {
     VERSION(-3),
     /** Not started, or stopped. */
     STOPPED(-4),
-    /** Something that waits on the callback thread, or any call of a log in a hook. */
+    /** Something that waits on the log's callback thread, or any call of any log in a hook. */
     DEADLOCK(-5),
     /** Opened by the parent process. */
     FORKED(-6),

@@ -48,8 +48,13 @@ public final class Trace {
      * @param listener told on a daemon thread
      * @throws DledgerException {@link Status#DEADLOCK} in an append hook
      */
-    public static synchronized void set(Level level, Listener listener) {
+    public static void set(Level level, Listener listener) {
         Objects.requireNonNull(listener, "listener");
+        Appends.mustNotBeInHook();
+        turnOn(level, listener);
+    }
+
+    private static synchronized void turnOn(Level level, Listener listener) {
         change(level.ordinal() + 1, listener);
         if (thread == null) {
             thread = new Thread(Trace::tell, "dledger-trace");
@@ -64,7 +69,12 @@ public final class Trace {
      *
      * @throws DledgerException {@link Status#DEADLOCK} in an append hook
      */
-    public static synchronized void off() {
+    public static void off() {
+        Appends.mustNotBeInHook();
+        turnOff();
+    }
+
+    private static synchronized void turnOff() {
         change(0, null);
     }
 

@@ -13,7 +13,7 @@
  * completed and listeners called one at a time, in order, on one thread for each log, the
  * <em>callback thread</em>. It must not be held up for long: use the {@code Async} methods of a future for
  * what takes time. What waits for the disk or the cluster throws {@link io.dledger.DledgerException} with
- * {@link io.dledger.Status#DEADLOCK} there.
+ * {@link io.dledger.Status#DEADLOCK} there, and in an {@link io.dledger.AppendHook} what calls any log does.
  *
  * <p><b>Times</b> are milliseconds: 0 is not to wait, {@link java.lang.Long#MAX_VALUE} is no limit.
  */

@@ -231,6 +231,60 @@ class HookTest {
         assertEquals(List.of(Status.DEADLOCK, Status.DEADLOCK), answers);
     }
 
+    /** Who closes the other log waits for its callback thread, that for the hook, and the hook for nobody. */
+    @Test
+    void whatAHookCallsOfAnotherLogWhileItIsClosedIsRefused() throws Exception {
+        AtomicReference<Log> other = new AtomicReference<>();
+        List<Status> answers = new ArrayList<>();
+        CountDownLatch inHook = new CountDownLatch(1);
+        CountDownLatch appending = new CountDownLatch(1);
+        AppendHook another = (index, term, position, body) -> {};
+        AppendFuture never = new AppendFuture(new Pending(), 1);
+        AppendHook calls = (index, term, position, body) -> {
+            if (inHook.getCount() == 0) {
+                return;
+            }
+            inHook.countDown();
+            Thread.sleep(400); // until the other threads are in their calls
+            Log two = other.get();
+            Runnable[] all = {two::close, () -> two.stop(0), two::start, () -> two.removeHook(another),
+                () -> two.awaitCommitted(0, 1000), () -> two.await(state -> false, 1000), () -> two.flush(1000),
+                () -> two.append(new byte[1]).join().orThrow(), never::join, () -> never.thenApply(end -> end).join(),
+                () -> Log.open(Logs.config(dir.resolve("three"))), Trace::off};
+            for (Runnable call : all) {
+                answers.add(refusal(call));
+            }
+        };
+        Log one = leader("one", calls);
+        Log two = Log.open(Logs.config(dir.resolve("two")));
+        two.addHook(another);
+        two.addListener(event -> {
+            if (inHook.getCount() == 0 && appending.getCount() > 0) {
+                appending.countDown();
+                one.append(new byte[1]);
+            }
+        });
+        two.start();
+        two.awaitReady(Logs.WAIT_MILLIS);
+        other.set(two);
+        Thread hooked = new Thread(() -> one.append(new byte[1]));
+        Thread closing = new Thread(two::close);
+        hooked.setDaemon(true);
+        closing.setDaemon(true);
+        hooked.start();
+        inHook.await();
+        two.append(new byte[1]);
+        appending.await();
+        closing.start();
+        for (Thread thread : List.of(hooked, closing)) {
+            thread.join(Logs.WAIT_MILLIS);
+            assertFalse(thread.isAlive(), "one waits for the other for ever");
+        }
+        assertEquals(Collections.nCopies(12, Status.DEADLOCK), answers);
+        assertThrows(IllegalStateException.class, two::state);
+        one.close();
+    }
+
     @Test
     void aBufferThatAHookKeptIsNotTheLogsMemory() {
         List<ByteBuffer> kept = new ArrayList<>();
