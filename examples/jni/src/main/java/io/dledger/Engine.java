@@ -111,18 +111,23 @@ final class Engine {
                 return;
             }
             if (forgotten && !isStopped()) {
-                Logger.getLogger("io.dledger").log(Level.WARNING,
-                        "the log in {0} was not closed; it is being closed now", name);
+                warn("the log in {0} was not closed; it is being closed now");
             }
             Status status = stop(handle.log(), (int) CLOSE_MILLIS);
             closed = true;
             handle.shut();
             segments.close();
             handle.free();
-            if (status == Status.FAILED) {
+            if (status == Status.FAILED && forgotten) {
+                warn("the log in {0} had failed before it was closed: not all that was acknowledged need be on the disk");
+            } else if (status == Status.FAILED) {
                 throw DledgerException.of(status.code());
             }
         }
+    }
+
+    private void warn(String message) {
+        Logger.getLogger("io.dledger").log(Level.WARNING, message, name);
     }
 
     private boolean isStopped() {

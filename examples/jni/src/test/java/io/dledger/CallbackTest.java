@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -76,6 +77,8 @@ class CallbackTest {
     void whatWaitsIsRefusedOnTheCallbackThread() {
         List<Object> answers = Collections.synchronizedList(new ArrayList<>());
         AtomicReference<AppendFuture> other = new AtomicReference<>();
+        AtomicReference<AppendFuture> complete = new AtomicReference<>();
+        CountDownLatch refused = new CountDownLatch(1);
         try (Log log = Log.open(Logs.config(dir))) {
             Runnable[] calls = {() -> log.stop(0), log::close, () -> log.readIndex(1000),
                 () -> log.flush(1000), () -> log.readCopy(0), () -> log.awaitCommitted(0, 1000),
@@ -84,7 +87,9 @@ class CallbackTest {
                 () -> other.get().join(), () -> Logs.done(other.get()),
                 () -> waitFor(log.readIndexAsync(1000)), () -> waitFor(other.get().thenApply(result -> result)),
                 () -> waitFor(log.readIndexAsync(1000).handle((index, thrown) -> 0).thenApply(zero -> zero)),
-                () -> waitFor(other.get().thenCombine(other.get(), (one, two) -> one))};
+                () -> waitFor(other.get().thenCombine(other.get(), (one, two) -> one)),
+                // It would end, which its log cannot know.
+                () -> waitFor(complete.get().thenApplyAsync(result -> Logs.await(refused)))};
             log.addListener(event -> {
                 if (event.state().committedIndex() != 1 || !answers.isEmpty()) {
                     return;
@@ -92,6 +97,8 @@ class CallbackTest {
                 answers.add(Thread.currentThread());
                 // What does not wait may be called, appends too.
                 other.set(log.append(new byte[2]));
+                complete.set(new AppendFuture(log.engine.pending, 1));
+                complete.get().refuse(Status.IO.code(), null);
                 for (Runnable call : calls) {
                     try {
                         call.run();
@@ -109,6 +116,7 @@ class CallbackTest {
             log.awaitReady(Logs.WAIT_MILLIS);
             Logs.appended(log, new byte[1]);
             Logs.until("all were called", () -> answers.size() == 1 + calls.length);
+            refused.countDown();
             Logs.done(other.get()).orThrow();
             assertTrue(answers.remove(0) instanceof CallbackThread);
             assertEquals(Collections.nCopies(calls.length, Status.DEADLOCK), answers);

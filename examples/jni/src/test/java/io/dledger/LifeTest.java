@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.File;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.net.InetAddress;
@@ -20,11 +21,12 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
-import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.Consumer;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
+import java.util.logging.SimpleFormatter;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -170,11 +172,8 @@ class LifeTest {
         Log closed = failed(dir.resolve("closed"));
         Logs.refuses(Status.FAILED, closed::close);
         closed.close();
-        for (String name : new String[] {"stopped", "closed"}) {
-            String thread = "dledger-" + dir.resolve(name);
-            assertFalse(Thread.getAllStackTraces().keySet().stream().anyMatch(t -> t.getName().equals(thread)),
-                    thread + " is still there");
-        }
+        assertNoCallbackThread(dir.resolve("stopped"));
+        assertNoCallbackThread(dir.resolve("closed"));
         assertThrows(IllegalStateException.class, closed::state);
     }
 
@@ -243,38 +242,72 @@ class LifeTest {
 
     @Test
     void aForgottenLogIsClosedAndItsAppendsEnd() {
-        withWarnings(warning -> {
+        withWarnings(warnings -> {
             AppendFuture append = forget();
             Logs.until("the log is closed", () -> {
                 System.gc();
-                return warning.get() != null;
+                return !warnings.isEmpty();
             });
-            assertTrue(warning.get().contains("not closed") && warning.get().contains(dir.toString()));
+            assertTrue(warnings.get(0).contains("not closed") && warnings.get(0).contains(dir.toString()));
             assertTrue(Logs.done(append).isCommitted());
             untilFree(1);
         });
     }
 
+    /** It is freed, and that it failed is what is said. */
     @Test
-    void aLogWithACursorIsNotForgotten() {
-        withWarnings(warning -> {
-            readAndForget(warning);
+    void aForgottenLogThatHadFailedIsClosedAndSaysSo() {
+        withWarnings(warnings -> {
+            failAndForget();
             Logs.until("the log is closed", () -> {
                 System.gc();
-                return warning.get() != null;
+                return warnings.size() == 2;
+            });
+            assertTrue(warnings.get(0).contains("not closed"), warnings.toString());
+            assertTrue(warnings.get(1).contains("had failed"), warnings.toString());
+            warnings.forEach(warning -> assertTrue(warning.contains(dir.toString()), warning));
+            assertNoCallbackThread(dir);
+            try (Log again = Logs.leader(dir)) {
+                assertEquals(0, Logs.appended(again, new byte[1]).index());
+            }
+            assertEquals(2, warnings.size(), warnings.toString());
+        });
+    }
+
+    private void failAndForget() {
+        try {
+            failed(dir);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static void assertNoCallbackThread(Path dir) {
+        String thread = "dledger-" + dir;
+        assertFalse(Thread.getAllStackTraces().keySet().stream().anyMatch(t -> t.getName().equals(thread)),
+                thread + " is still there");
+    }
+
+    @Test
+    void aLogWithACursorIsNotForgotten() {
+        withWarnings(warnings -> {
+            readAndForget(warnings);
+            Logs.until("the log is closed", () -> {
+                System.gc();
+                return !warnings.isEmpty();
             });
             untilFree(2);
         });
     }
 
-    private void readAndForget(AtomicReference<String> warning) {
+    private void readAndForget(List<String> warnings) {
         LogCursor[] cursor = {cursorOfTwo()};
         for (int n = 0; n < 2; n++) {
             for (int gc = 0; gc < 10; gc++) {
                 System.gc();
                 Logs.sleep(20);
             }
-            assertNull(warning.get());
+            assertTrue(warnings.isEmpty(), warnings.toString());
             cursor[0].next().release();
         }
     }
@@ -287,12 +320,12 @@ class LifeTest {
     }
 
     /** With what the library has logged. */
-    private static void withWarnings(Consumer<AtomicReference<String>> test) {
-        AtomicReference<String> warning = new AtomicReference<>();
+    private static void withWarnings(Consumer<List<String>> test) {
+        List<String> warnings = new CopyOnWriteArrayList<>();
         Handler handler = new Handler() {
             @Override
             public void publish(LogRecord record) {
-                warning.compareAndSet(null, record.getMessage() + record.getParameters()[0]);
+                warnings.add(new SimpleFormatter().format(record));
             }
 
             @Override
@@ -305,7 +338,7 @@ class LifeTest {
         logger.addHandler(handler);
         logger.setUseParentHandlers(false);
         try {
-            test.accept(warning);
+            test.accept(warnings);
         } finally {
             logger.removeHandler(handler);
             logger.setUseParentHandlers(true);
