@@ -119,7 +119,8 @@ final class Engine {
             segments.close();
             handle.free();
             if (status == Status.FAILED && forgotten) {
-                warn("the log in {0} had failed before it was closed: not all that was acknowledged need be on the disk");
+                warn("the log in {0} had failed before it was closed:"
+                        + " not all that was acknowledged need be on the disk");
             } else if (status == Status.FAILED) {
                 throw DledgerException.of(status.code());
             }

@@ -5,6 +5,7 @@ import io.dledger.Log;
 import io.dledger.LogConfig;
 import io.dledger.LogSegment;
 import io.dledger.LogState;
+import io.dledger.Status;
 import io.openmessaging.storage.dledger.store.file.DLedgerMmapFileStore.AppendHook;
 import java.io.File;
 import java.util.ArrayList;
@@ -97,12 +98,18 @@ public final class Member {
         started = true;
     }
 
-    /** A log that had failed is stopped as well, and says so. */
-    synchronized void stop() {
+    void stop() {
+        stop(STOP_MILLIS);
+    }
+
+    /** A log that had failed, or could not end all in this time, is stopped as well, and says so. */
+    synchronized void stop(long millis) {
         stopped = true;
         try {
-            if (log != null) {
-                log.stop(STOP_MILLIS);
+            if (log != null && log.stop(millis) == Status.TIMED_OUT) {
+                LOGGER.warn("the log is stopped, but after {} ms appends were still in flight, or the last sync is not"
+                        + " over: those appends were answered as not acknowledged and may be committed all the same;"
+                        + " until the sync is over the directory stays locked", millis);
             }
         } catch (DledgerException e) {
             LOGGER.warn("the log is stopped, but not all of it may be on the disk", e);

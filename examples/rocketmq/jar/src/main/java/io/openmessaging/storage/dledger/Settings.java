@@ -119,7 +119,7 @@ final class Settings {
             Files.createDirectories(home);
             Files.createDirectories(link.equals(data) ? home : data);
             boolean linked = Files.exists(link, LinkOption.NOFOLLOW_LINKS);
-            if (linked && !link.equals(data) && !(Files.exists(link) && Files.isSameFile(link, data))) {
+            if (linked && !link.equals(data) && !same(link, data)) {
                 throw new IllegalStateException(link + " leads to other data files than those of " + data
                         + ", which is configured: configure the directory that has the files of this member, and"
                         + " remove the link if it leads elsewhere");
@@ -129,10 +129,15 @@ final class Settings {
                 throw new IllegalStateException(data + " is a mount point, and segments are made beside the data"
                         + " files on the same disk: move all files to a directory below it, and configure that");
             }
+            boolean spareIsToMake = elsewhere && !link.equals(data) && !Files.exists(spare);
+            if (spareIsToMake && !hasSparesOnly(spareOf(data))) {
+                throw new IllegalStateException(spareOf(data) + " has other files than segments, which are made there"
+                        + " and removed: move it away");
+            }
             if (!linked && !link.equals(data)) {
                 Files.createSymbolicLink(link, data);
             }
-            if (elsewhere && !link.equals(data) && !Files.exists(spare)) {
+            if (spareIsToMake) {
                 Files.createDirectories(spareOf(data));
                 Files.createSymbolicLink(spare, spareOf(data));
             }
@@ -150,19 +155,43 @@ final class Settings {
         return (Long) Files.getAttribute(path, "unix:dev");
     }
 
+    private static boolean same(Path link, Path path) throws IOException {
+        return Files.exists(link) && Files.exists(path) && Files.isSameFile(link, path);
+    }
+
     private static Path spareOf(Path data) {
         return data.resolveSibling(data.getFileName() + ".spare");
+    }
+
+    /** The log removes all that it finds there. */
+    private static boolean hasSparesOnly(Path dir) throws IOException {
+        if (!Files.exists(dir, LinkOption.NOFOLLOW_LINKS)) {
+            return true;
+        }
+        try (Stream<Path> files = Files.list(dir)) {
+            return files.allMatch(file -> file.getFileName().toString().matches("[0-9]{20}"));
+        }
     }
 
     /** Deletes all that {@link #prepare} and the log made. */
     static void delete(DLedgerConfig config) {
         Path data = Paths.get(config.getDataStorePath()).toAbsolutePath();
-        for (Path path : Arrays.asList(data, spareOf(data), directory(config))) {
-            try (Stream<Path> all = Files.exists(path) ? Files.walk(path) : Stream.empty()) {
-                all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
-            } catch (IOException e) {
-                throw new IllegalStateException("cannot delete " + path, e);
+        Path home = directory(config);
+        try {
+            // A directory of that name which this member does not use is somebody else's.
+            if (same(home.resolve("spare"), spareOf(data))) {
+                deleteAll(spareOf(data));
             }
+            deleteAll(data);
+            deleteAll(home);
+        } catch (IOException e) {
+            throw new IllegalStateException("cannot delete " + home + " or " + data, e);
+        }
+    }
+
+    private static void deleteAll(Path path) throws IOException {
+        try (Stream<Path> all = Files.exists(path) ? Files.walk(path) : Stream.empty()) {
+            all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
         }
     }
 }

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -21,7 +22,13 @@ import io.openmessaging.storage.dledger.store.file.DLedgerMmapFileStore;
 import io.openmessaging.storage.dledger.store.file.MmapFile;
 import io.openmessaging.storage.dledger.store.file.MmapFileList;
 import io.openmessaging.storage.dledger.store.file.SelectMmapBufferResult;
+import java.io.ByteArrayOutputStream;
 import java.io.File;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.io.UncheckedIOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -30,10 +37,12 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -48,6 +57,8 @@ class ServerTest {
     @TempDir
     Path dir;
 
+    private final int[] ports = {freePort(), freePort()};
+
     private final List<DLedgerServer> servers = new ArrayList<>();
 
     @AfterEach
@@ -60,9 +71,24 @@ class ServerTest {
         config.setStoreBaseDir(dir.toString());
         config.setGroup("test");
         config.setSelfId("n0");
-        config.setPeers("n0-127.0.0.1:20911");
+        config.setPeers("n0-127.0.0.1:" + ports[0]);
         config.setMappedFileSizeForEntryData(FILE_BYTES);
         return config;
+    }
+
+    private DLedgerConfig ofTwo(DLedgerConfig config, int n) {
+        config.setSelfId("n" + n);
+        config.setPeers("n0-127.0.0.1:" + ports[0] + ";n1-127.0.0.1:" + ports[1]);
+        config.setStoreBaseDir(dir.resolve("n" + n).toString());
+        return config;
+    }
+
+    private static int freePort() {
+        try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            return socket.getLocalPort();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     /** A broker's own name may be loopback in its hosts file: the others come from elsewhere. */
@@ -312,6 +338,45 @@ class ServerTest {
         server.shutdown();
     }
 
+    /** The other member is gone, and with it the majority: nobody knows how what is in flight ends. */
+    @Test
+    void aStopThatCannotEndAllSaysSo() throws Exception {
+        Member[] members = {new Member(ofTwo(config(), 0), state -> {}), new Member(ofTwo(config(), 1), state -> {})};
+        try {
+            for (Member member : members) {
+                member.start();
+            }
+            for (int n = 0; n < 10_000 && !members[0].state().isReady() && !members[1].state().isReady(); n++) {
+                Thread.sleep(1);
+            }
+            int leader = members[0].state().isReady() ? 0 : 1;
+            members[1 - leader].stop(5_000);
+            io.dledger.AppendFuture append = members[leader].log().append(body(1, 100));
+            assertTrue(append.isTaken());
+            assertTrue(said(() -> members[leader].stop(10)).contains("after 10 ms appends were still in flight"));
+            assertTrue(append.get(5, TimeUnit.SECONDS).isMaybeCommitted());
+            assertEquals("", said(() -> members[leader].stop(10)), "it is stopped, and that was said");
+        } finally {
+            for (Member member : members) {
+                member.destroy();
+            }
+        }
+    }
+
+    /** What is logged meanwhile, but for what the logs say of themselves. */
+    private static String said(Runnable call) {
+        PrintStream before = System.err;
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+        System.setErr(new PrintStream(bytes, true));
+        try {
+            call.run();
+        } finally {
+            System.setErr(before);
+        }
+        return bytes.toString().lines().filter(line -> line.contains(Member.class.getName()))
+                .collect(Collectors.joining("\n"));
+    }
+
     @Test
     void aCleanerThatCannotSleepsAllTheSame() throws Exception {
         AtomicInteger tries = new AtomicInteger();
@@ -383,10 +448,7 @@ class ServerTest {
         DLedgerServer[] members = new DLedgerServer[2];
         for (int n = 0; n < 2; n++) {
             DLedgerConfig config = config();
-            config.setSelfId("n" + n);
-            config.setPeers("n0-127.0.0.1:20911;n1-127.0.0.1:20912");
-            config.setStoreBaseDir(dir.resolve("n" + n).toString());
-            members[n] = server(config);
+            members[n] = server(ofTwo(config, n));
             store(members[n]).load();
             store(members[n]).getDataFileList().getLastMappedFile((5L + n) * FILE_BYTES);
         }
@@ -515,6 +577,76 @@ class ServerTest {
         assertEquals(Collections.emptyList(), Arrays.asList(dir.resolve("dledger-n0").toFile().list()));
     }
 
+    /** There is no link to be made then: who linked the data files links where segments are made, too. */
+    @Test
+    void theUsualDataDirectoryThatLeadsToAnotherDiskNeedsSparesThere() throws Exception {
+        Path memory = Path.of("/dev/shm");
+        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
+        Path elsewhere = Files.createTempDirectory(memory, "dledger-");
+        try {
+            Path home = Files.createDirectory(dir.resolve("dledger-n0"));
+            Files.createSymbolicLink(home.resolve("data"), Files.createDirectory(elsewhere.resolve("messages")));
+            DLedgerServer server = server(config());
+            String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
+            assertTrue(message.contains(home.resolve("spare") + " is not on the disk of the data files"), message);
+            assertEquals(Collections.singletonList("data"), Arrays.asList(home.toFile().list()));
+            // A directory on the wrong disk is as none.
+            Files.createDirectory(home.resolve("spare"));
+            assertThrows(IllegalStateException.class, server::startup);
+            Files.delete(home.resolve("spare"));
+            // Linked as it says, it starts.
+            Files.createSymbolicLink(home.resolve("spare"), Files.createDirectory(elsewhere.resolve("made")));
+            DLedgerServer linked = leader(config());
+            for (int n = 0; n < 300; n++) {
+                assertEquals(200, code(append(linked, body(n, 1_000))));
+            }
+            assertTrue(Files.exists(elsewhere.resolve("messages/00000000000000000000")));
+            linked.shutdown();
+        } finally {
+            try (Stream<Path> all = Files.walk(elsewhere)) {
+                all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
+            }
+        }
+    }
+
+    /** The log removes what is where it makes segments: that must be its own. */
+    @Test
+    void filesThatAreNotSegmentsAreNotRemovedFromBesideTheData() throws Exception {
+        Path memory = Path.of("/dev/shm");
+        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
+        Path elsewhere = Files.createTempDirectory(memory, "dledger-");
+        Path theirs = Files.createDirectory(elsewhere.resolve("messages.spare")).resolve("theirs");
+        Files.createFile(theirs);
+        DLedgerConfig config = config();
+        config.setDataStorePath(elsewhere.resolve("messages").toString());
+        DLedgerServer server = server(config);
+        String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
+        assertTrue(message.contains("has other files than segments"), message);
+        assertEquals(Collections.emptyList(), Arrays.asList(dir.resolve("dledger-n0").toFile().list()));
+        store(server).getDataFileList().destroy();
+        assertTrue(Files.exists(theirs));
+        Files.delete(theirs);
+        assertEquals(200, code(append(leader(config), body(1, 100))));
+        shutDown();
+        store(servers.get(servers.size() - 1)).getDataFileList().destroy();
+        Files.delete(elsewhere); // nothing is left there
+    }
+
+    /** On one disk there is no need of it. */
+    @Test
+    void aDirectoryWithTheNameOfTheSparesIsLeftToItsOwner() throws Exception {
+        Path theirs = Files.createDirectory(dir.resolve("messages.spare")).resolve("theirs");
+        Files.createFile(theirs);
+        DLedgerConfig config = config();
+        config.setDataStorePath(dir.resolve("messages").toString());
+        DLedgerServer server = leader(config);
+        assertEquals(200, code(append(server, body(1, 100))));
+        server.shutdown();
+        store(server).getDataFileList().destroy();
+        assertTrue(Files.exists(theirs));
+        assertEquals(Collections.singletonList("messages.spare"), Arrays.asList(dir.toFile().list()));
+    }
+
     /** Files are where the configuration says, or the broker does not start: never an empty log beside them. */
     @Test
     void anotherDataDirectoryThanBeforeIsRefused() throws Exception {
@@ -537,6 +669,21 @@ class ServerTest {
         assertEquals(0, store(moved).getDataFileList().getMinOffset());
         assertEquals(1, store(moved).getDataFileList().getMappedFiles().size());
         moved.shutdown();
+    }
+
+    @Test
+    void aFileHasItsNameInEveryLanguage() {
+        Locale before = Locale.getDefault();
+        DLedgerServer server = server(config());
+        store(server).load();
+        MmapFile file = store(server).getDataFileList().getLastMappedFile(5L * FILE_BYTES);
+        Locale.setDefault(Locale.forLanguageTag("ar-EG-u-nu-arab"));
+        try {
+            assertNotEquals("512000", String.format("%d", 5 * FILE_BYTES), "the test shows nothing here");
+            assertEquals(dir.resolve("dledger-n0/data/00000000000000512000").toString(), file.getFileName());
+        } finally {
+            Locale.setDefault(before);
+        }
     }
 
     /** A tenth used, half kept for root: a fifth of what df counts. */
