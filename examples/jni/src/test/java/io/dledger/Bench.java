@@ -26,9 +26,9 @@ public final class Bench {
 
     public static void main(String[] arguments) throws IOException {
         Path dir = arguments.length > 0 ? Path.of(arguments[0]) : Files.createTempDirectory("dledger-bench");
-        System.out.printf("%s, Java %s, %d processors%n", Log.version(), System.getProperty("java.version"),
-                Runtime.getRuntime().availableProcessors());
-        System.out.printf("%-44s %10s %10s%n", "ns per record of 1 KiB, in the call", "median", "best");
+        System.out.printf(Locale.ROOT, "%s, Java %s, %d processors%n", Log.version(),
+                System.getProperty("java.version"), Runtime.getRuntime().availableProcessors());
+        System.out.printf(Locale.ROOT, "%-44s %10s %10s%n", "ns per record of 1 KiB, in the call", "median", "best");
         try {
             appends(dir, "append", 1, "off", null);
             appends(dir, "append, stamp", 1, "28:body_pos:be64", null);

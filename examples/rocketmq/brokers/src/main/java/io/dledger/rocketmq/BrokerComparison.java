@@ -48,16 +48,16 @@ public final class BrokerComparison {
                 }
             }
         }
-        System.out.printf("three brokers, bodies of %d bytes, medians of %d rounds%n", BODY_BYTES, rounds);
-        System.out.printf("%-28s %10s %10s %10s %10s %12s %10s %14s %12s%n", "", "p50 ms", "p99 ms", "p99.9 ms",
-                "failed %", "messages/s", "failed %", "CPU µs/message", "failover ms");
+        System.out.printf(Locale.ROOT, "three brokers, bodies of %d bytes, medians of %d rounds%n", BODY_BYTES, rounds);
+        System.out.printf(Locale.ROOT, "%-28s %10s %10s %10s %10s %12s %10s %14s %12s%n", "", "p50 ms", "p99 ms",
+                "p99.9 ms", "failed %", "messages/s", "failed %", "CPU µs/message", "failover ms");
         rows.forEach((variant, all) -> System.out.printf(Locale.ROOT,
                 "%-28s %10.1f %10.1f %10.1f %10.2f %12.0f %10.2f %14.0f %12.0f%n", variant.title,
                 LogComparison.median(all, 0), LogComparison.median(all, 1), LogComparison.median(all, 2),
                 LogComparison.median(all, 3), LogComparison.median(all, 4), LogComparison.median(all, 5),
                 LogComparison.median(all, 6), LogComparison.median(all, 7)));
-        System.out.printf("latencies at %d messages a second, where one that failed is 60,000 ms; messages/s with %d in "
-                + "flight; behind each what failed of it%n", rate, IN_FLIGHT);
+        System.out.printf(Locale.ROOT, "latencies at %d messages a second, where one that failed is 60,000 ms; messages/s"
+                + " with %d in flight; behind each what failed of it%n", rate, IN_FLIGHT);
         System.exit(0); // the client leaves threads
     }
 

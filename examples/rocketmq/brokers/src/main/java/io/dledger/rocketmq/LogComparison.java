@@ -33,9 +33,9 @@ public final class LogComparison {
         int rounds = args.length > 0 ? Integer.parseInt(args[0]) : 3;
         String seconds = args.length > 1 ? args[1] : "5";
         String bytes = args.length > 2 ? args[2] : "1024";
-        System.out.printf("bodies of %s bytes, three members, medians of %d rounds%n", bytes, rounds);
-        System.out.printf("%-28s %9s %12s %10s %10s %10s %14s%n", "", "in flight", "entries/s", "p50 µs", "p99 µs",
-                "p99.9 µs", "CPU ns/entry");
+        System.out.printf(Locale.ROOT, "bodies of %s bytes, three members, medians of %d rounds%n", bytes, rounds);
+        System.out.printf(Locale.ROOT, "%-28s %9s %12s %10s %10s %10s %14s%n", "", "in flight", "entries/s", "p50 µs",
+                "p99 µs", "p99.9 µs", "CPU ns/entry");
         for (int window : WINDOWS) {
             String inFlight = Integer.toString(window);
             Map<String, List<double[]>> rows = new LinkedHashMap<>();

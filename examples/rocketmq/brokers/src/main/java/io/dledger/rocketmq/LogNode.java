@@ -6,6 +6,7 @@ import io.openmessaging.storage.dledger.DLedgerServer;
 import io.openmessaging.storage.dledger.protocol.AppendEntryRequest;
 import io.openmessaging.storage.dledger.protocol.AppendEntryResponse;
 import io.openmessaging.storage.dledger.protocol.DLedgerResponseCode;
+import java.util.Locale;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicLong;
 import org.HdrHistogram.Histogram;
@@ -95,8 +96,9 @@ public final class LogNode {
         room.acquire(inFlight);
         double took = (System.nanoTime() - begin) / 1e9;
         long count = latencies.getTotalCount();
-        return String.format("%.0f %.1f %.1f %.1f %.0f %d", count / took, latencies.getValueAtPercentile(50) / 1e3,
-                latencies.getValueAtPercentile(99) / 1e3, latencies.getValueAtPercentile(99.9) / 1e3,
+        // Its words are read as numbers of Java.
+        return String.format(Locale.ROOT, "%.0f %.1f %.1f %.1f %.0f %d", count / took,
+                latencies.getValueAtPercentile(50) / 1e3, latencies.getValueAtPercentile(99) / 1e3, latencies.getValueAtPercentile(99.9) / 1e3,
                 (double) (Cpu.ofThisProcess() - cpu) / Math.max(1, count), failures.get());
     }
 }

@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.nio.file.StandardOpenOption;
+import java.util.Locale;
 
 /** A data file of the log: its bytes are read where the log has them mapped. */
 public class DefaultMmapFile implements MmapFile {
@@ -32,7 +33,7 @@ public class DefaultMmapFile implements MmapFile {
     public static void clean(ByteBuffer buffer) {}
 
     private Path path() {
-        return Paths.get(member.dataDirectory(), String.format("%020d", offset));
+        return Paths.get(member.dataDirectory(), String.format(Locale.ROOT, "%020d", offset));
     }
 
     @Override
