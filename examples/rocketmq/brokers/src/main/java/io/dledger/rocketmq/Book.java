@@ -1,5 +1,6 @@
 package io.dledger.rocketmq;
 
+import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -9,6 +10,17 @@ final class Book {
     final Set<String> sent = ConcurrentHashMap.newKeySet();
     final Map<String, Place> acknowledged = new ConcurrentHashMap<>();
     final Set<String> consumed = ConcurrentHashMap.newKeySet();
+
+    /** Each acknowledged message is, among these places of somebody, where its acknowledgement said. */
+    void check(String whose, Map<Place, String> places) {
+        Set<String> all = new HashSet<>(places.values());
+        acknowledged.forEach((id, place) -> {
+            if (!id.equals(places.get(place))) {
+                throw new IllegalStateException(id + " was acknowledged at " + place + ", where " + whose + " has "
+                        + places.get(place) + (all.contains(id) ? "; it is elsewhere" : "; it is nowhere"));
+            }
+        });
+    }
 
     /** Where an acknowledgement says that a message is. */
     static final class Place {

@@ -14,6 +14,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.remoting.protocol.body.ClusterInfo;
@@ -24,11 +25,15 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 final class Cluster implements AutoCloseable {
     static final String TOPIC = "messages";
     static final int QUEUES = 4;
+    static final int DATA_FILE_BYTES = 64 << 20;
 
     private static final String NAME = "RaftNode00";
     /** A broker takes its port, the two below and the one above. */
     private static final int PORTS_EACH = 10;
     private static final long PATIENCE_MILLIS = 60_000;
+    /** Of {@code -Xcheck:jni}, and of any virtual machine. */
+    private static final Pattern WRONG = Pattern.compile("in native method|Exception in thread"
+            + "|A fatal error has been detected|hs_err_pid|OutOfMemoryError|There is insufficient memory");
 
     private final Path dir;
     private String classPath;
@@ -82,6 +87,20 @@ final class Cluster implements AutoCloseable {
         return dir.resolve("store-" + broker);
     }
 
+    /** Of all brokers, in order. */
+    List<Path> stores() {
+        List<Path> stores = new ArrayList<>();
+        for (int n = 0; n < count(); n++) {
+            stores.add(store(n));
+        }
+        return stores;
+    }
+
+    /** The directory of a broker's data files. */
+    Path data(int broker) {
+        return store(broker).resolve("dledger-n" + broker).resolve("data");
+    }
+
     /** The process of a broker that runs. */
     Process broker(int broker) {
         return brokers.get(broker);
@@ -115,7 +134,7 @@ final class Cluster implements AutoCloseable {
                 "dLegerGroup=" + NAME,
                 "dLegerPeers=" + peers(),
                 "dLegerSelfId=n" + broker,
-                "mappedFileSizeCommitLog=67108864",
+                "mappedFileSizeCommitLog=" + DATA_FILE_BYTES,
                 "mappedFileSizeConsumeQueue=600000",
                 "maxIndexNum=200000",
                 "maxHashSlotNum=50000",
@@ -217,16 +236,21 @@ final class Cluster implements AutoCloseable {
         }
     }
 
-    /** No virtual machine had anything against how native code used it. */
+    /** No virtual machine had anything against how native code used it, none died, and no thread of one did. */
     void checkOutput() throws IOException {
         for (int n = 0; n < count(); n++) {
             Path output = dir.resolve("broker-" + n + ".out");
             for (String line : Files.readAllLines(output)) {
-                if (line.contains("in native method")) {
+                if (isWrong(line)) {
                     throw new IllegalStateException("broker " + n + ": " + line);
                 }
             }
         }
+    }
+
+    /** What a broker prints that is well is not among it; what its log says goes to files. */
+    static boolean isWrong(String line) {
+        return WRONG.matcher(line).find();
     }
 
     /** The end of what a process printed. */

@@ -34,7 +34,8 @@ public final class Demonstration {
         try (Cluster cluster = new Cluster(Jar.LIBDLEDGER, 3, dir, List.of())) {
             cluster.startAll();
             say("three brokers on libdledger, broker " + cluster.leader() + " leads");
-            try (Messages messages = new Messages(cluster, new Book(), name)) {
+            Book book = new Book();
+            try (Messages messages = new Messages(cluster, book, name)) {
                 messages.start();
                 cluster.await("the first acknowledgement", () -> messages.acknowledged() > 0);
                 Messages.sleep(loadMillis / 3);
@@ -59,7 +60,10 @@ public final class Demonstration {
             }
             settle(cluster);
             cluster.stopAll();
-            say("the consume queues of all brokers are equal: " + Queues.checkEqual(cluster) + " messages");
+            say("the consume queues of all brokers are equal: " + Queues.checkEqual(cluster.stores()) + " messages");
+            Queues.checkPlaces(cluster, book);
+            say("and on each of them what was acknowledged is where its acknowledgement told");
+            cluster.checkOutput();
         }
     }
 
@@ -67,7 +71,7 @@ public final class Demonstration {
     static void settle(Cluster cluster) {
         cluster.await("consume queues that are equal", () -> {
             try {
-                Queues.checkEqual(cluster);
+                Queues.checkEqual(cluster.stores());
                 return true;
             } catch (Exception notYet) {
                 return false;

@@ -98,7 +98,8 @@ public final class LogNode {
         long count = latencies.getTotalCount();
         // Its words are read as numbers of Java.
         return String.format(Locale.ROOT, "%.0f %.1f %.1f %.1f %.0f %d", count / took,
-                latencies.getValueAtPercentile(50) / 1e3, latencies.getValueAtPercentile(99) / 1e3, latencies.getValueAtPercentile(99.9) / 1e3,
+                latencies.getValueAtPercentile(50) / 1e3, latencies.getValueAtPercentile(99) / 1e3,
+                latencies.getValueAtPercentile(99.9) / 1e3,
                 (double) (Cpu.ofThisProcess() - cpu) / Math.max(1, count), failures.get());
     }
 }

@@ -22,7 +22,8 @@ class BrokersIT {
         Random random = new Random();
         try (Cluster cluster = new Cluster(Jar.LIBDLEDGER, BROKERS, dir, List.of("-Xcheck:jni"))) {
             cluster.startAll();
-            try (Messages messages = new Messages(cluster, new Book(), "killed")) {
+            Book book = new Book();
+            try (Messages messages = new Messages(cluster, book, "killed")) {
                 messages.start();
                 for (int kill = 0; kill < Integer.getInteger("kills", 2); kill++) {
                     messages.awaitMore(1 + random.nextInt(400));
@@ -38,7 +39,8 @@ class BrokersIT {
             }
             Demonstration.settle(cluster);
             cluster.stopAll();
-            Queues.checkEqual(cluster);
+            Queues.checkEqual(cluster.stores());
+            Queues.checkPlaces(cluster, book);
             cluster.checkOutput();
         }
     }
@@ -68,7 +70,9 @@ class BrokersIT {
                 }
                 Demonstration.settle(cluster);
                 cluster.stopAll();
+                Queues.checkPlaces(cluster, book);
             }
+            cluster.checkOutput();
         }
     }
 }
