@@ -58,12 +58,16 @@ class ServerTest {
     Path dir;
 
     private final int[] ports = {freePort(), freePort()};
+    private Path madeElsewhere;
 
     private final List<DLedgerServer> servers = new ArrayList<>();
 
     @AfterEach
-    void shutDown() {
+    void shutDown() throws IOException {
         servers.forEach(DLedgerServer::shutdown);
+        if (madeElsewhere != null && Files.exists(madeElsewhere)) {
+            deleteAll(madeElsewhere);
+        }
     }
 
     private DLedgerConfig config() {
@@ -81,6 +85,25 @@ class ServerTest {
         config.setPeers("n0-127.0.0.1:" + ports[0] + ";n1-127.0.0.1:" + ports[1]);
         config.setStoreBaseDir(dir.resolve("n" + n).toString());
         return config;
+    }
+
+    /** One in memory; without it the test is not run. */
+    private Path otherDisk() throws IOException {
+        Path memory = Path.of("/dev/shm");
+        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
+        return memory;
+    }
+
+    /** A new directory there, which goes with the test. */
+    private Path onAnotherDisk() throws IOException {
+        madeElsewhere = Files.createTempDirectory(otherDisk(), "dledger-");
+        return madeElsewhere;
+    }
+
+    private static void deleteAll(Path path) throws IOException {
+        try (Stream<Path> all = Files.walk(path)) {
+            all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
+        }
     }
 
     private static int freePort() {
@@ -325,9 +348,7 @@ class ServerTest {
     @Test
     void aLogThatFailedIsShutDown() throws Exception {
         DLedgerServer server = leader(config());
-        try (Stream<Path> all = Files.walk(dir)) {
-            all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
-        }
+        deleteAll(dir);
         while (code(append(server, body(1, FILE_BYTES / 2))) == 200) {
             Thread.sleep(1);
         }
@@ -550,9 +571,7 @@ class ServerTest {
     /** A disk of its own for the messages: here it is one in memory. */
     @Test
     void aDataDirectoryOnAnotherFileSystemIsUsed() throws Exception {
-        Path memory = Path.of("/dev/shm");
-        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
-        Path elsewhere = Files.createTempDirectory(memory, "dledger-").resolve("messages");
+        Path elsewhere = onAnotherDisk().resolve("messages");
         DLedgerConfig config = config();
         config.setDataStorePath(elsewhere.toString());
         DLedgerServer server = leader(config);
@@ -567,8 +586,7 @@ class ServerTest {
 
     @Test
     void aDataDirectoryThatIsADiskIsRefused() throws Exception {
-        Path memory = Path.of("/dev/shm");
-        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
+        Path memory = otherDisk();
         DLedgerConfig config = config();
         config.setDataStorePath(memory.toString());
         DLedgerServer server = server(config);
@@ -580,41 +598,31 @@ class ServerTest {
     /** There is no link to be made then: who linked the data files links where segments are made, too. */
     @Test
     void theUsualDataDirectoryThatLeadsToAnotherDiskNeedsSparesThere() throws Exception {
-        Path memory = Path.of("/dev/shm");
-        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
-        Path elsewhere = Files.createTempDirectory(memory, "dledger-");
-        try {
-            Path home = Files.createDirectory(dir.resolve("dledger-n0"));
-            Files.createSymbolicLink(home.resolve("data"), Files.createDirectory(elsewhere.resolve("messages")));
-            DLedgerServer server = server(config());
-            String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
-            assertTrue(message.contains(home.resolve("spare") + " is not on the disk of the data files"), message);
-            assertEquals(Collections.singletonList("data"), Arrays.asList(home.toFile().list()));
-            // A directory on the wrong disk is as none.
-            Files.createDirectory(home.resolve("spare"));
-            assertThrows(IllegalStateException.class, server::startup);
-            Files.delete(home.resolve("spare"));
-            // Linked as it says, it starts.
-            Files.createSymbolicLink(home.resolve("spare"), Files.createDirectory(elsewhere.resolve("made")));
-            DLedgerServer linked = leader(config());
-            for (int n = 0; n < 300; n++) {
-                assertEquals(200, code(append(linked, body(n, 1_000))));
-            }
-            assertTrue(Files.exists(elsewhere.resolve("messages/00000000000000000000")));
-            linked.shutdown();
-        } finally {
-            try (Stream<Path> all = Files.walk(elsewhere)) {
-                all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
-            }
+        Path elsewhere = onAnotherDisk();
+        Path home = Files.createDirectory(dir.resolve("dledger-n0"));
+        Files.createSymbolicLink(home.resolve("data"), Files.createDirectory(elsewhere.resolve("messages")));
+        DLedgerServer server = server(config());
+        String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
+        assertTrue(message.contains(home.resolve("spare") + " is not on the disk of the data files"), message);
+        assertEquals(Collections.singletonList("data"), Arrays.asList(home.toFile().list()));
+        // A directory on the wrong disk is as none.
+        Files.createDirectory(home.resolve("spare"));
+        assertThrows(IllegalStateException.class, server::startup);
+        Files.delete(home.resolve("spare"));
+        // Linked as it says, it starts.
+        Files.createSymbolicLink(home.resolve("spare"), Files.createDirectory(elsewhere.resolve("made")));
+        DLedgerServer linked = leader(config());
+        for (int n = 0; n < 300; n++) {
+            assertEquals(200, code(append(linked, body(n, 1_000))));
         }
+        assertTrue(Files.exists(elsewhere.resolve("messages/00000000000000000000")));
+        linked.shutdown();
     }
 
     /** The log removes what is where it makes segments: that must be its own. */
     @Test
     void filesThatAreNotSegmentsAreNotRemovedFromBesideTheData() throws Exception {
-        Path memory = Path.of("/dev/shm");
-        assumeTrue(Files.isWritable(memory) && !Files.getFileStore(memory).equals(Files.getFileStore(dir)));
-        Path elsewhere = Files.createTempDirectory(memory, "dledger-");
+        Path elsewhere = onAnotherDisk();
         Path theirs = Files.createDirectory(elsewhere.resolve("messages.spare")).resolve("theirs");
         Files.createFile(theirs);
         DLedgerConfig config = config();
@@ -626,9 +634,10 @@ class ServerTest {
         store(server).getDataFileList().destroy();
         assertTrue(Files.exists(theirs));
         Files.delete(theirs);
-        assertEquals(200, code(append(leader(config), body(1, 100))));
-        shutDown();
-        store(servers.get(servers.size() - 1)).getDataFileList().destroy();
+        DLedgerServer started = leader(config);
+        assertEquals(200, code(append(started, body(1, 100))));
+        started.shutdown();
+        store(started).getDataFileList().destroy();
         Files.delete(elsewhere); // nothing is left there
     }
 
