@@ -253,6 +253,20 @@ fn cluster() {
     }
 }
 
+/// What reads cost: both ways of reading end with a figure, and nothing is left behind.
+#[test]
+fn reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = compile("examples/c/reads.c", &["-std=c11", "-pthread"]);
+    let (records, log) = (["100", "5000"].map(Path::new), directory.path().join("log"));
+    let (status, text) = run_with(&program, &[records[0], records[1], &log], &[]);
+    assert!(status.success(), "{status}\n{text}");
+    let figures = text.lines().map(|line| line.rsplit(' ').nth(1).unwrap());
+    let figures: Vec<f64> = figures.skip(1).map(|figure| figure.parse().unwrap()).collect();
+    assert!(figures.len() == 2 && figures.iter().all(|figure| *figure > 0.0), "{text}");
+    assert!(!log.exists());
+}
+
 /// The load generator: each way of appending ends with figures and without a failure, and leaves
 /// nothing behind.
 #[test]

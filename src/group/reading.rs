@@ -34,8 +34,35 @@ pub struct View {
     pin: Pin,
     pos: u64,
     len: u64,
-    entries: Vec<Entry>,
+    entries: Entries,
     next_index: Index,
+}
+
+/// One, the most frequent number, needs no memory of its own.
+enum Entries {
+    One(Entry),
+    Many(Vec<Entry>),
+}
+
+impl Entries {
+    /// Adds one; `most` come at most.
+    fn push(&mut self, entry: Entry, most: u64) {
+        match self {
+            Entries::One(first) => {
+                let mut entries = Vec::with_capacity(most.min(1024) as usize);
+                entries.extend([*first, entry]);
+                *self = Entries::Many(entries);
+            }
+            Entries::Many(entries) => entries.push(entry),
+        }
+    }
+
+    fn as_slice(&self) -> &[Entry] {
+        match self {
+            Entries::One(entry) => std::slice::from_ref(entry),
+            Entries::Many(entries) => entries,
+        }
+    }
 }
 
 impl View {
@@ -52,7 +79,7 @@ impl View {
 
     /// The records in it; none from [`Shared::read_pos`].
     pub fn entries(&self) -> &[Entry] {
-        &self.entries
+        self.entries.as_slice()
     }
 
     /// Where to go on reading: the first record behind it; of [`Shared::read_pos`]: the record that
@@ -107,33 +134,31 @@ impl Shared {
     /// No-ops of DLedger's are stepped over: there is always a record in it.
     pub fn read(&self, index: Index, options: &ReadOptions) -> Result<View, Status> {
         // The clock is looked at if there is something to wait for.
-        let (mut index, mut deadline) = (index, None);
-        let (first, bounds) = loop {
-            if let Err(status) = self.bounds().check(index) {
-                let waits = status == Status::NotCommitted && options.wait != Some(Duration::ZERO);
-                if !waits {
-                    return Err(status);
-                }
+        let (mut index, mut deadline, mut bounds) = (index, None, self.bounds());
+        let first = loop {
+            if bounds.check(index) == Err(Status::NotCommitted)
+                && options.wait != Some(Duration::ZERO)
+            {
                 let deadline = deadline.get_or_insert_with(|| self.clock.deadline(options.wait));
                 self.wait_for(index, *deadline)?;
+                bounds = self.bounds();
             }
-            let bounds = self.bounds();
             bounds.check(index)?;
             let first = self.place(index)?;
             if !is_stepped_over(&first.header) {
-                break (first, bounds);
+                break first;
             }
             index = index + 1;
         };
         if options.sequential {
             first.segment.map.advise_sequential();
         }
-        let most = u64::from(options.max_entries.max(1));
         let committed = bounds.committed.index;
+        let most = u64::from(options.max_entries.max(1)).min(committed.0 - index.0);
         let mut view = View {
             pos: first.header.pos,
             len: 0,
-            entries: Vec::with_capacity(most.min(committed.0 - index.0).min(1024) as usize),
+            entries: Entries::One(entry_of(&first.header)),
             next_index: index,
             pin: self.pin(first.segment),
         };
@@ -144,11 +169,8 @@ impl Shared {
             }
             view.len = header.end() - view.pos;
             view.next_index = header.index + 1;
-            if !is_stepped_over(&header) {
-                view.entries.push(entry_of(&header));
-            }
             let next = view.next_index;
-            let all = next >= committed || view.entries.len() as u64 >= most;
+            let all = next >= committed || view.entries().len() as u64 >= most;
             if all || header.end() + HEADER as u64 > view.pin.segment.end() {
                 break;
             }
@@ -159,6 +181,9 @@ impl Shared {
             let over = options.max_bytes > 0 && header.end() - view.pos > options.max_bytes;
             if over {
                 break;
+            }
+            if !is_stepped_over(&header) {
+                view.entries.push(entry_of(&header), most);
             }
         }
         Ok(view)
@@ -179,7 +204,13 @@ impl Shared {
             let found = self.reader.index_at(pos + len, &bounds);
             found.unwrap_or_else(|(_, damaged)| damaged.unwrap_or(bounds.committed.index))
         };
-        Ok(View { pin: self.pin(segment), pos, len, entries: Vec::new(), next_index })
+        Ok(View {
+            pin: self.pin(segment),
+            pos,
+            len,
+            entries: Entries::Many(Vec::new()),
+            next_index,
+        })
     }
 
     /// Copies one body and verifies it. All that it takes it reads by `read`, never through a mapping:
