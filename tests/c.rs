@@ -293,6 +293,21 @@ fn load() {
         assert!(value.unwrap().parse::<u64>().unwrap() > 0, "{way}: {text}");
         assert!(text.contains("\"failures\":0,"), "{way}: {text}");
     }
+    // A line for each second, and what is in them is what came.
+    let words = "--seconds 2 --every 1 --rate 500 --option segment.bytes=16MiB --dir";
+    let mut words: Vec<&Path> = words.split(' ').map(Path::new).collect();
+    words.push(place.path());
+    let (status, text) = run_with(&program, &words, &[]);
+    let lines: Vec<Vec<f64>> = text
+        .lines()
+        .map(|line| line.split_whitespace().map_while(|word| word.parse().ok()).collect())
+        .filter(|line: &Vec<f64>| line.len() == 9)
+        .collect();
+    assert!(status.success() && lines.len() == 2, "{status}\n{text}");
+    assert!(
+        lines.iter().all(|line| line[1] > 0.0 && line[2] > 0.0 && line[5] >= line[2]),
+        "{text}"
+    );
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
     let bad =
         [("--members 0", "from 1 to 9"), ("--seconds", "a value is missing"), ("--x 1", "no such")];

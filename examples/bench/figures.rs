@@ -35,11 +35,7 @@ const NAMES: [(&str, &str); 4] =
 impl Process {
     /// Of a member's last line.
     pub fn parse(line: &str) -> Process {
-        let text = |key: &str| {
-            let pair = line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
-            pair.unwrap_or_default().to_owned()
-        };
-        let number = |key: &str| text(key).parse().unwrap_or(0.0);
+        let number = |key: &str| number(line, key);
         Process {
             entries: number("entries"),
             elapsed_ns: number("elapsed_ns"),
@@ -48,9 +44,52 @@ impl Process {
             resident_kib: number("resident_kib"),
             latencies_ns: NAMES.map(|(_, key)| number(key)),
             failures: number("failures"),
-            failure: text("failure"),
+            failure: text(line, "failure").to_owned(),
         }
     }
+}
+
+/// A line of `--every`: what a member said of the time since the line before.
+pub fn interval(second: f64, every: f64, line: &str) -> String {
+    let mut text = format!("{second:8.0} {:12.0}", number(line, "entries") / every);
+    for (_, key) in NAMES {
+        let _ = write!(text, " {:10.1}", number(line, key) / 1e3);
+    }
+    let mib = |key, unit: f64| number(line, key) / unit;
+    let _ = write!(
+        text,
+        " {:14.1} {:12.1} {:12.1}",
+        mib("anonymous_kib", 1024.0),
+        mib("begin", 1048576.0),
+        mib("end", 1048576.0)
+    );
+    text
+}
+
+/// The head over such lines.
+pub fn interval_head() -> String {
+    format!(
+        "{:>8} {:>12} {:>10} {:>10} {:>10} {:>10} {:>14} {:>12} {:>12}",
+        "second",
+        "entries/s",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "max us",
+        "anonymous MiB",
+        "begin MiB",
+        "end MiB"
+    )
+}
+
+/// What a line says under `key`.
+fn text<'a>(line: &'a str, key: &str) -> &'a str {
+    let pair = line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    pair.unwrap_or_default()
+}
+
+fn number(line: &str, key: &str) -> f64 {
+    text(line, key).parse().unwrap_or(0.0)
 }
 
 impl Figures {

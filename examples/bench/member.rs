@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use dledger::group::Group;
 use dledger::options::Options;
+use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::load::{Load, Loaded, histogram};
@@ -35,6 +36,7 @@ pub fn run(wanted: &Wanted, place: &[String]) -> Result<(), String> {
     say("ready");
     let (mut threads, mut began, mut before, mut cpu) = (Vec::new(), Instant::now(), 0, 0);
     let mut figures = String::new();
+    let mut look = Look { entries: 0, latencies: histogram() };
     let done = || loaded.iter().map(|l| l.done.load(Ordering::Relaxed)).sum::<u64>();
     for word in std::io::stdin().lock().lines() {
         match word.map_err(|e| e.to_string())?.as_str() {
@@ -44,6 +46,7 @@ pub fn run(wanted: &Wanted, place: &[String]) -> Result<(), String> {
                 load.measure();
             }
             "count" => say(&done().to_string()),
+            "look" => say(&look.again(done(), &loaded, &groups[0])),
             "stop" => {
                 figures = format!(
                     "entries={} cpu_ns={} elapsed_ns={} anonymous_kib={} resident_kib={}",
@@ -112,18 +115,45 @@ fn wait_until_all_lead(groups: &[Arc<Group>]) -> Result<(), String> {
     Ok(())
 }
 
-fn latencies(loaded: &[Arc<Loaded>]) -> String {
+fn merged(loaded: &[Arc<Loaded>]) -> Histogram<u64> {
     let mut all = histogram();
     loaded.iter().for_each(|l| all.add(l.latencies()).unwrap());
+    all
+}
+
+fn quantiles(of: &Histogram<u64>) -> String {
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|q| of.value_at_quantile(q));
+    format!("p50={p50} p99={p99} p999={p999} max={}", of.max())
+}
+
+/// What has come since the last look, while the load goes on; positions are those of the first group.
+struct Look {
+    entries: u64,
+    latencies: Histogram<u64>,
+}
+
+impl Look {
+    fn again(&mut self, done: u64, loaded: &[Arc<Loaded>], first: &Group) -> String {
+        let all = merged(loaded);
+        let mut came = all.clone();
+        came.subtract(&self.latencies).unwrap();
+        let entries = done - std::mem::replace(&mut self.entries, done);
+        self.latencies = all;
+        let state = first.state();
+        format!(
+            "entries={entries} {} anonymous_kib={} begin={} end={}",
+            quantiles(&came),
+            status_kib("RssAnon:"),
+            state.begin.pos,
+            state.committed.pos
+        )
+    }
+}
+
+fn latencies(loaded: &[Arc<Loaded>]) -> String {
     let failures: u64 = loaded.iter().map(|l| l.failures.load(Ordering::Relaxed)).sum();
     let failure = loaded.iter().find_map(|l| l.failure());
-    format!(
-        "p50={} p99={} p999={} max={} failures={failures} failure={failure:?}",
-        all.value_at_quantile(0.5),
-        all.value_at_quantile(0.99),
-        all.value_at_quantile(0.999),
-        all.max()
-    )
+    format!("{} failures={failures} failure={failure:?}", quantiles(&merged(loaded)))
 }
 
 /// CPU of this process, user and system, in ns.

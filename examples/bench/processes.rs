@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::figures::{Figures, Process};
+use crate::figures::{Figures, Process, interval, interval_head};
 use crate::wanted::Wanted;
 
 struct Member {
@@ -53,7 +53,7 @@ fn by_members(wanted: &Wanted) -> Result<Figures, String> {
     sleep(Duration::from_secs_f64(wanted.seconds / 10.0));
     members.iter_mut().try_for_each(|member| member.tell("begin"))?;
     let until = Instant::now() + Duration::from_secs_f64(wanted.seconds);
-    watch(&mut members[0], until)?;
+    watch(&mut members[0], until, wanted)?;
     members.iter_mut().try_for_each(|member| member.tell("stop"))?;
     // The leader first: what it waits for needs the others.
     let mut processes = Vec::new();
@@ -68,10 +68,15 @@ fn by_members(wanted: &Wanted) -> Result<Figures, String> {
     Ok(Figures::of(processes))
 }
 
-/// A line a second on a terminal.
-fn watch(leader: &mut Member, until: Instant) -> Result<(), String> {
+/// A line a second on a terminal, and one for each of `--every`.
+fn watch(leader: &mut Member, until: Instant, wanted: &Wanted) -> Result<(), String> {
     let shows = std::io::stderr().is_terminal();
     let mut last = leader.count()?;
+    let (every, begin, mut looks) = (wanted.every, Instant::now(), 1.0);
+    if every > 0.0 {
+        leader.look()?;
+        eprintln!("{}", interval_head());
+    }
     while until.saturating_duration_since(Instant::now()) > Duration::from_secs(1) {
         sleep(Duration::from_secs(1));
         let done = leader.count()?;
@@ -80,8 +85,15 @@ fn watch(leader: &mut Member, until: Instant) -> Result<(), String> {
             eprint!("\r{:>10} entries/s, {left:5.0} s to go ", done - last);
         }
         last = done;
+        if every > 0.0 && begin.elapsed().as_secs_f64() >= every * looks {
+            eprintln!("{}", interval(every * looks, every, &leader.look()?));
+            looks += 1.0;
+        }
     }
     sleep(until.saturating_duration_since(Instant::now()));
+    if every > 0.0 && every * looks <= wanted.seconds {
+        eprintln!("{}", interval(every * looks, every, &leader.look()?));
+    }
     if shows {
         eprint!("\r{:40}\r", "");
     }
@@ -115,6 +127,11 @@ impl Member {
             Ok(n) if n > 0 => Ok(line.trim_end().to_owned()),
             _ => Err("a member is gone".into()),
         }
+    }
+
+    fn look(&mut self) -> Result<String, String> {
+        self.tell("look")?;
+        self.hear()
     }
 
     fn count(&mut self) -> Result<u64, String> {

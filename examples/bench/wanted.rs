@@ -18,6 +18,7 @@ pub const USAGE: &str = "usage: bench [option value]...
   --seconds N       of measuring, after a tenth of it to warm up (5)
   --dir DIR         where the logs go, in a directory that is removed (TMPDIR or /tmp)
   --option K=V      any option of the log, as often as needed
+  --every N         seconds: a line on stderr for each of them (none)
   --json yes        prints one JSON object (no)
 and, over several runs:
   --program PATH    measures with this program instead, which has the options above
@@ -42,6 +43,7 @@ pub struct Wanted {
     pub file: Option<PathBuf>,
     pub flush: String,
     pub seconds: f64,
+    pub every: f64,
     pub dir: PathBuf,
     pub more: Vec<(String, String)>,
     pub json: bool,
@@ -68,6 +70,7 @@ impl Wanted {
             file: None,
             flush: "commit".into(),
             seconds: 5.0,
+            every: 0.0,
             dir: std::env::temp_dir(),
             more: Vec::new(),
             json: false,
@@ -107,6 +110,7 @@ impl Wanted {
             "--file" => self.file = Some(value.into()),
             "--flush" => self.flush = value.into(),
             "--seconds" => self.seconds = number(key, value, 0.1, 1e6)?,
+            "--every" => self.every = number(key, value, 1.0, 1e6)?,
             "--dir" => self.dir = value.into(),
             "--option" => self.more.push(split(key, value)?),
             _ => {

@@ -50,6 +50,7 @@ static const char *const USAGE =
     "  --seconds N       of measuring, after a tenth of it to warm up (5)\n"
     "  --dir DIR         where the logs go, in a directory that is removed (TMPDIR or /tmp)\n"
     "  --option K=V      any option of the log, as often as needed\n"
+    "  --every N         seconds: a line on stderr for each of them (none)\n"
     "  --json yes        prints one JSON object (no)\n";
 
 /* ---- What is asked for ------------------------------------------------------------------------ */
@@ -57,7 +58,7 @@ static const char *const USAGE =
 static struct {
     unsigned members, groups, in_flight, callers, batch;
     bool blocking, json;
-    double rate, seconds;
+    double rate, seconds, every;
     size_t body;
     const char *file, *flush, *dir;
     const char *more[MORE_MAX];
@@ -128,6 +129,8 @@ static void parse(int argc, char **argv)
             wanted.flush = value;
         else if (strcmp(key, "--seconds") == 0)
             wanted.seconds = number(key, value, 0.1, 1e6);
+        else if (strcmp(key, "--every") == 0)
+            wanted.every = number(key, value, 1, 1e6);
         else if (strcmp(key, "--dir") == 0)
             wanted.dir = value;
         else if (strcmp(key, "--json") == 0)
@@ -200,28 +203,45 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* One thread records into a histogram; others may look at it meanwhile. */
+static void add(uint64_t *to, uint64_t what)
+{
+    __atomic_store_n(to, __atomic_load_n(to, __ATOMIC_RELAXED) + what, __ATOMIC_RELAXED);
+}
+
 static void record(histogram *h, uint64_t ns, uint64_t times)
 {
     int shift = ns < (2u << SUB) ? 0 : 63 - SUB - __builtin_clzll(ns);
-    h->buckets[((uint64_t)shift << SUB) + (ns >> shift)] += times;
-    h->count += times;
+    add(&h->buckets[((uint64_t)shift << SUB) + (ns >> shift)], times);
+    add(&h->count, times);
     if (ns > h->max)
-        h->max = ns;
+        __atomic_store_n(&h->max, ns, __ATOMIC_RELAXED);
 }
 
 static void merge(histogram *into, const histogram *from)
 {
     for (size_t i = 0; i < BUCKETS; i++)
-        into->buckets[i] += from->buckets[i];
-    into->count += from->count;
-    if (from->max > into->max)
-        into->max = from->max;
+        into->buckets[i] += __atomic_load_n(&from->buckets[i], __ATOMIC_RELAXED);
+    into->count += __atomic_load_n(&from->count, __ATOMIC_RELAXED);
+    uint64_t max = __atomic_load_n(&from->max, __ATOMIC_RELAXED);
+    if (max > into->max)
+        into->max = max;
+}
+
+/* What came to `now` since `before`; its max is that of the highest bucket. */
+static void subtract(histogram *now, const histogram *before)
+{
+    now->count = 0;
+    for (size_t i = 0; i < BUCKETS; i++)
+        now->count += now->buckets[i] -= before->buckets[i];
 }
 
 /* The highest value of the bucket that the quantile is in, in ns. */
 static uint64_t quantile(const histogram *h, double q)
 {
     uint64_t rank = (uint64_t)(q * (double)h->count), seen = 0;
+    if (rank >= h->count && rank > 0)
+        rank = h->count - 1;
     for (size_t i = 0; i < BUCKETS; i++) {
         seen += h->buckets[i];
         if (seen > rank) {
@@ -438,6 +458,12 @@ typedef struct {
     uint64_t quantiles[4];
 } figures;
 
+/* And of a while in between. */
+typedef struct {
+    uint64_t entries, anonymous_kib, begin, end;
+    uint64_t quantiles[4];
+} interval;
+
 static uint64_t cpu_ns(void)
 {
     struct rusage u;
@@ -533,30 +559,58 @@ static void tell(int to, const void *what, size_t len)
         die("a pipe", strerror(errno));
 }
 
+/* Of all groups and callers. */
+static void merge_all(histogram *all)
+{
+    memset(all, 0, sizeof *all);
+    for (unsigned i = 0; i < wanted.groups; i++)
+        merge(all, &groups[i].latencies);
+    for (caller *c = callers; callers != NULL && c->thread != 0; c++)
+        merge(all, &c->latencies);
+}
+
+/* What came since the last time, while the load goes on; positions are those of the first group. */
+static void look(interval *out)
+{
+    static histogram now, before, next;
+    static uint64_t done_before;
+    uint64_t done = done_by_all();
+    dl_state state = DL_STATE_INIT;
+    dl_get_state(groups[0].log, &state);
+    merge_all(&now);
+    next = now;
+    subtract(&now, &before);
+    before = next;
+    *out = (interval){.entries = done - done_before, .anonymous_kib = status_kib("RssAnon:"),
+                      .begin = state.begin.pos, .end = state.committed.pos,
+                      .quantiles = {quantile(&now, 0.5), quantile(&now, 0.99), quantile(&now, 0.999),
+                                    quantile(&now, 1)}};
+    done_before = done;
+}
+
 static void finish(figures *f)
 {
     histogram all;
-    memset(&all, 0, sizeof all);
     for (unsigned i = 0; i < wanted.groups; i++) {
         dl_stop(groups[i].log, DL_FOREVER);
-        merge(&all, &groups[i].latencies);
         f->failures += atomic_load(&groups[i].failures);
         if (atomic_load(&groups[i].failure) != DL_OK)
             f->failure = atomic_load(&groups[i].failure);
     }
-    for (caller *c = callers; callers != NULL && c->thread != 0; c++)
-        merge(&all, &c->latencies);
+    merge_all(&all);
     const double wants[] = {0.5, 0.99, 0.999};
     for (int i = 0; i < 3; i++)
         f->quantiles[i] = quantile(&all, wants[i]);
     f->quantiles[3] = all.max;
 }
 
-/* Opens, says so, and then: (l)oad, (b)egin to measure, how (m)any, (s)top measuring, (e)nd. */
+/* Opens, says so, and then: (l)oad, (b)egin to measure, how (m)any, what came (i)n between,
+ * (s)top measuring, (e)nd. */
 static void be_member(unsigned id, const char *root, const unsigned *ports, int in, int out)
 {
     char path[1024], word;
     figures f = {0};
+    interval came;
     uint64_t began = 0, cpu = 0, before = 0;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     snprintf(path, sizeof path, "%s/member-%u", root, id);
@@ -578,6 +632,10 @@ static void be_member(unsigned id, const char *root, const unsigned *ports, int 
             break;
         case 'm':
             tell(out, &done, sizeof done);
+            break;
+        case 'i':
+            look(&came);
+            tell(out, &came, sizeof came);
             break;
         case 's':
             f.entries = done - before, f.cpu_ns = cpu_ns() - cpu, f.elapsed_ns = now_ns() - began;
@@ -651,15 +709,37 @@ static void sleep_until(uint64_t ns)
     }
 }
 
+/* A line for each --every. */
+static void show(member *leader, double second)
+{
+    interval i;
+    tell(leader->to, "i", 1);
+    hear(leader, &i, sizeof i);
+    if (second <= 0) {
+        fprintf(stderr, "%8s %12s %10s %10s %10s %10s %14s %12s %12s\n", "second", "entries/s", "p50 us",
+                "p99 us", "p99.9 us", "max us", "anonymous MiB", "begin MiB", "end MiB");
+        return;
+    }
+    fprintf(stderr, "%8.0f %12.0f", second, (double)i.entries / wanted.every);
+    for (int q = 0; q < 4; q++)
+        fprintf(stderr, " %10.1f", (double)i.quantiles[q] / 1e3);
+    fprintf(stderr, " %14.1f %12.1f %12.1f\n", (double)i.anonymous_kib / 1024, (double)i.begin / 1048576,
+            (double)i.end / 1048576);
+}
+
 /* A line a second on a terminal. */
 static void watch(member *leader, uint64_t until)
 {
-    uint64_t last, done, at = now_ns();
+    uint64_t last, done, at = now_ns(), from = at, shown = 1;
     bool shows = isatty(2);
     tell(leader->to, "m", 1);
     hear(leader, &last, sizeof last);
+    if (wanted.every > 0)
+        show(leader, 0);
     while (now_ns() + 1000000000u < until) {
         sleep_until(at += 1000000000u);
+        for (; wanted.every > 0 && (double)(at - from) >= 1e9 * wanted.every * (double)shown; shown++)
+            show(leader, wanted.every * (double)shown);
         tell(leader->to, "m", 1);
         hear(leader, &done, sizeof done);
         if (shows)
@@ -668,6 +748,8 @@ static void watch(member *leader, uint64_t until)
         last = done;
     }
     sleep_until(until);
+    if (wanted.every > 0 && wanted.every * (double)shown <= wanted.seconds)
+        show(leader, wanted.every * (double)shown);
     if (shows)
         fprintf(stderr, "\r%40s\r", "");
 }

@@ -34,8 +34,8 @@ public final class LogComparison {
         String seconds = args.length > 1 ? args[1] : "5";
         String bytes = args.length > 2 ? args[2] : "1024";
         System.out.printf(Locale.ROOT, "bodies of %s bytes, three members, medians of %d rounds%n", bytes, rounds);
-        System.out.printf(Locale.ROOT, "%-28s %9s %12s %10s %10s %10s %14s%n", "", "in flight", "entries/s", "p50 µs",
-                "p99 µs", "p99.9 µs", "CPU ns/entry");
+        System.out.printf(Locale.ROOT, "%-28s %9s %12s %10s %10s %10s %14s %14s%n", "", "in flight", "entries/s",
+                "p50 µs", "p99 µs", "p99.9 µs", "CPU ns/entry", "in the call ns");
         for (int window : WINDOWS) {
             String inFlight = Integer.toString(window);
             Map<String, List<double[]>> rows = new LinkedHashMap<>();
@@ -50,8 +50,9 @@ public final class LogComparison {
                 }
             }
             rows.forEach((title, all) -> System.out.printf(Locale.ROOT,
-                    "%-28s %9d %12.0f %10.1f %10.1f %10.1f %14.0f%n", title, window, median(all, 0),
-                    median(all, 1), median(all, 2), median(all, 3), median(all, 4)));
+                    "%-28s %9d %12.0f %10.1f %10.1f %10.1f %14.0f %14s%n", title, window, median(all, 0),
+                    median(all, 1), median(all, 2), median(all, 3), median(all, 4),
+                    all.get(0).length > 5 ? String.format(Locale.ROOT, "%.0f", median(all, 5)) : ""));
         }
     }
 
@@ -70,13 +71,13 @@ public final class LogComparison {
             BufferedReader out = new BufferedReader(new InputStreamReader(nodes.get(2).getInputStream()));
             for (String line = out.readLine(); line != null; line = out.readLine()) {
                 String[] words = line.split(" ");
-                if (words.length == 6 && words[0].matches("[0-9]+")) {
+                if (words.length == 7 && words[0].matches("[0-9]+")) {
                     double[] row = new double[words.length];
                     for (int i = 0; i < row.length; i++) {
                         row[i] = Double.parseDouble(words[i]);
                     }
-                    if (row[5] > 0) {
-                        throw new IllegalStateException(row[5] + " appends failed");
+                    if (row[6] > 0) {
+                        throw new IllegalStateException(row[6] + " appends failed");
                     }
                     return row;
                 }

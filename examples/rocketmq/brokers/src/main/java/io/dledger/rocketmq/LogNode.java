@@ -73,6 +73,8 @@ public final class LogNode {
 
     private static String load(DLedgerServer server, int bytes, int inFlight, double seconds) throws Exception {
         Histogram latencies = new SynchronizedHistogram(60_000_000_000L, 3);
+        // A broker appends while it holds its lock for new messages: nobody else does meanwhile.
+        Histogram calls = new Histogram(60_000_000_000L, 3);
         Semaphore room = new Semaphore(inFlight);
         AtomicLong failures = new AtomicLong();
         long cpu = Cpu.ofThisProcess();
@@ -81,9 +83,11 @@ public final class LogNode {
         byte[] body = new byte[bytes];
         for (long now = begin; now < end; now = System.nanoTime()) {
             room.acquire();
+            AppendEntryRequest request = request(body);
             long since = System.nanoTime();
             AppendFuture<AppendEntryResponse> future =
-                    (AppendFuture<AppendEntryResponse>) server.handleAppend(request(body));
+                    (AppendFuture<AppendEntryResponse>) server.handleAppend(request);
+            calls.recordValue(System.nanoTime() - since);
             future.whenComplete((response, thrown) -> {
                 if (response != null && response.getCode() == DLedgerResponseCode.SUCCESS.getCode()) {
                     latencies.recordValue(System.nanoTime() - since);
@@ -97,9 +101,10 @@ public final class LogNode {
         double took = (System.nanoTime() - begin) / 1e9;
         long count = latencies.getTotalCount();
         // Its words are read as numbers of Java.
-        return String.format(Locale.ROOT, "%.0f %.1f %.1f %.1f %.0f %d", count / took,
+        return String.format(Locale.ROOT, "%.0f %.1f %.1f %.1f %.0f %d %d", count / took,
                 latencies.getValueAtPercentile(50) / 1e3, latencies.getValueAtPercentile(99) / 1e3,
                 latencies.getValueAtPercentile(99.9) / 1e3,
-                (double) (Cpu.ofThisProcess() - cpu) / Math.max(1, count), failures.get());
+                (double) (Cpu.ofThisProcess() - cpu) / Math.max(1, count), calls.getValueAtPercentile(50),
+                failures.get());
     }
 }
