@@ -1,6 +1,8 @@
 //! A reference and this, in turn: machines are noisy, ratios of neighbours are less so.
 
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::processes;
 use crate::wanted::Wanted;
@@ -22,7 +24,9 @@ pub fn run(wanted: &Wanted, command: &str) -> Result<(), String> {
     );
     let mut rows = Vec::new();
     for round in 1..=wanted.rounds {
+        rest();
         let other = reference(command)?;
+        rest();
         let figures = processes::run(wanted)?;
         figures.verdict()?;
         let [p50, p99, ..] = figures.latencies_us;
@@ -49,6 +53,12 @@ pub fn run(wanted: &Wanted, command: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What the run before left to be written, and blocks that it gave back, are not the next one's.
+fn rest() {
+    rustix::fs::sync();
+    sleep(REST);
+}
+
 fn print(round: &str, row: &[f64; 9]) {
     let [a, b, c, d, e, f, x, y, z] = row;
     println!(
@@ -72,3 +82,5 @@ fn reference(command: &str) -> Result<Reference, String> {
     };
     Ok(Reference { entries: value("/entries")?, p50: value("/p50")?, p99: value("/p99")? })
 }
+
+const REST: Duration = Duration::from_secs(2);
