@@ -42,13 +42,14 @@ pub fn run(wanted: &Wanted, file: &Path) -> Result<(), String> {
             latencies: figures.latencies_us,
         });
     }
-    let title = format!(
-        "{} members, {} bytes, flush={}: latency over throughput, {key} {}",
-        wanted.members,
-        wanted.body,
-        wanted.flush,
-        values.join(", ")
-    );
+    let fixed = [
+        ("members", format!("{} members", wanted.members)),
+        ("body", format!("{} bytes", wanted.body)),
+        ("flush", format!("flush={}", wanted.flush)),
+    ];
+    let fixed: Vec<&str> = fixed.iter().filter(|(k, _)| k != key).map(|(_, t)| &**t).collect();
+    let title =
+        format!("{}: latency over throughput, {key} {}", fixed.join(", "), values.join(", "));
     std::fs::write(file, draw(&title, &points)).map_err(|e| format!("{}: {e}", file.display()))?;
     println!("{}", file.display());
     Ok(())
