@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
     dl_config *cfg = config(large, "parted");
     IS(DL_E_CONFIG, dl_open(cfg, &log, &err));
     printf("refused: %s\n", err.message);
-    CHECK(log == NULL && strstr(err.message, "data and spare") != NULL);
+    CHECK(log == NULL && strstr(err.message, "renamed into data") != NULL);
     snprintf(path, sizeof(path), "%s/parted/meta", large);
     CHECK(access(path, F_OK) != 0);
     /* The remedy that the message names. */

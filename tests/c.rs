@@ -258,13 +258,16 @@ fn cluster() {
 fn reads() {
     let directory = tempfile::tempdir().unwrap();
     let program = compile("examples/c/reads.c", &["-std=c11", "-pthread"]);
-    let (records, log) = (["100", "5000"].map(Path::new), directory.path().join("log"));
-    let (status, text) = run_with(&program, &[records[0], records[1], &log], &[]);
+    let records = ["100", "5000"].map(Path::new);
+    let others = directory.path().join("others");
+    std::fs::write(&others, "theirs").unwrap();
+    let (status, text) = run_with(&program, &[records[0], records[1], directory.path()], &[]);
     assert!(status.success(), "{status}\n{text}");
     let figures = text.lines().map(|line| line.rsplit(' ').nth(1).unwrap());
     let figures: Vec<f64> = figures.skip(1).map(|figure| figure.parse().unwrap()).collect();
     assert!(figures.len() == 2 && figures.iter().all(|figure| *figure > 0.0), "{text}");
-    assert!(!log.exists());
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    assert!(others.exists() && left.len() == 1, "{left:?}");
 }
 
 /// The load generator: each way of appending ends with figures and without a failure, and leaves

@@ -50,8 +50,9 @@ impl Process {
 }
 
 /// A line of `--every`: what a member said of the time since the line before.
-pub fn interval(second: f64, every: f64, line: &str) -> String {
-    let mut text = format!("{second:8.0} {:12.0}", number(line, "entries") / every);
+pub fn interval(second: u64, line: &str) -> String {
+    let rate = number(line, "entries") / number(line, "elapsed_ns") * 1e9;
+    let mut text = format!("{second:8} {rate:12.0}");
     for (_, key) in NAMES {
         let _ = write!(text, " {:10.1}", number(line, key) / 1e3);
     }

@@ -36,7 +36,7 @@ pub fn run(wanted: &Wanted, place: &[String]) -> Result<(), String> {
     say("ready");
     let (mut threads, mut began, mut before, mut cpu) = (Vec::new(), Instant::now(), 0, 0);
     let mut figures = String::new();
-    let mut look = Look { entries: 0, latencies: histogram() };
+    let mut look = Look { at: Instant::now(), entries: 0, latencies: histogram() };
     let done = || loaded.iter().map(|l| l.done.load(Ordering::Relaxed)).sum::<u64>();
     for word in std::io::stdin().lock().lines() {
         match word.map_err(|e| e.to_string())?.as_str() {
@@ -128,6 +128,7 @@ fn quantiles(of: &Histogram<u64>) -> String {
 
 /// What has come since the last look, while the load goes on; positions are those of the first group.
 struct Look {
+    at: Instant,
     entries: u64,
     latencies: Histogram<u64>,
 }
@@ -138,10 +139,12 @@ impl Look {
         let mut came = all.clone();
         came.subtract(&self.latencies).unwrap();
         let entries = done - std::mem::replace(&mut self.entries, done);
+        let elapsed = std::mem::replace(&mut self.at, Instant::now()).elapsed();
         self.latencies = all;
         let state = first.state();
         format!(
-            "entries={entries} {} anonymous_kib={} begin={} end={}",
+            "entries={entries} elapsed_ns={} {} anonymous_kib={} begin={} end={}",
+            elapsed.as_nanos(),
             quantiles(&came),
             status_kib("RssAnon:"),
             state.begin.pos,

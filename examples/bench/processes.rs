@@ -72,8 +72,8 @@ fn by_members(wanted: &Wanted) -> Result<Figures, String> {
 fn watch(leader: &mut Member, until: Instant, wanted: &Wanted) -> Result<(), String> {
     let shows = std::io::stderr().is_terminal();
     let mut last = leader.count()?;
-    let (every, begin, mut looks) = (wanted.every, Instant::now(), 1.0);
-    if every > 0.0 {
+    let (every, begin, mut looks) = (wanted.every, Instant::now(), 1);
+    if every > 0 {
         leader.look()?;
         eprintln!("{}", interval_head());
     }
@@ -85,14 +85,14 @@ fn watch(leader: &mut Member, until: Instant, wanted: &Wanted) -> Result<(), Str
             eprint!("\r{:>10} entries/s, {left:5.0} s to go ", done - last);
         }
         last = done;
-        if every > 0.0 && begin.elapsed().as_secs_f64() >= every * looks {
-            eprintln!("{}", interval(every * looks, every, &leader.look()?));
-            looks += 1.0;
+        if every > 0 && begin.elapsed().as_secs() >= every * looks {
+            eprintln!("{}", interval(every * looks, &leader.look()?));
+            looks += 1;
         }
     }
     sleep(until.saturating_duration_since(Instant::now()));
-    if every > 0.0 && every * looks <= wanted.seconds {
-        eprintln!("{}", interval(every * looks, every, &leader.look()?));
+    if every > 0 && (every * looks) as f64 <= wanted.seconds {
+        eprintln!("{}", interval(every * looks, &leader.look()?));
     }
     if shows {
         eprint!("\r{:40}\r", "");

@@ -58,7 +58,8 @@ static const char *const USAGE =
 static struct {
     unsigned members, groups, in_flight, callers, batch;
     bool blocking, json;
-    double rate, seconds, every;
+    double rate, seconds;
+    uint64_t every;
     size_t body;
     const char *file, *flush, *dir;
     const char *more[MORE_MAX];
@@ -130,7 +131,7 @@ static void parse(int argc, char **argv)
         else if (strcmp(key, "--seconds") == 0)
             wanted.seconds = number(key, value, 0.1, 1e6);
         else if (strcmp(key, "--every") == 0)
-            wanted.every = number(key, value, 1, 1e6);
+            wanted.every = (uint64_t)number(key, value, 1, 1e6);
         else if (strcmp(key, "--dir") == 0)
             wanted.dir = value;
         else if (strcmp(key, "--json") == 0)
@@ -460,7 +461,7 @@ typedef struct {
 
 /* And of a while in between. */
 typedef struct {
-    uint64_t entries, anonymous_kib, begin, end;
+    uint64_t entries, elapsed_ns, anonymous_kib, begin, end;
     uint64_t quantiles[4];
 } interval;
 
@@ -573,19 +574,19 @@ static void merge_all(histogram *all)
 static void look(interval *out)
 {
     static histogram now, before, next;
-    static uint64_t done_before;
-    uint64_t done = done_by_all();
+    static uint64_t done_before, at_before;
+    uint64_t done = done_by_all(), at = now_ns();
     dl_state state = DL_STATE_INIT;
     dl_get_state(groups[0].log, &state);
     merge_all(&now);
     next = now;
     subtract(&now, &before);
     before = next;
-    *out = (interval){.entries = done - done_before, .anonymous_kib = status_kib("RssAnon:"),
+    *out = (interval){.entries = done - done_before, .elapsed_ns = at - at_before, .anonymous_kib = status_kib("RssAnon:"),
                       .begin = state.begin.pos, .end = state.committed.pos,
                       .quantiles = {quantile(&now, 0.5), quantile(&now, 0.99), quantile(&now, 0.999),
                                     quantile(&now, 1)}};
-    done_before = done;
+    done_before = done, at_before = at;
 }
 
 static void finish(figures *f)
@@ -710,17 +711,17 @@ static void sleep_until(uint64_t ns)
 }
 
 /* A line for each --every. */
-static void show(member *leader, double second)
+static void show(member *leader, uint64_t second)
 {
     interval i;
     tell(leader->to, "i", 1);
     hear(leader, &i, sizeof i);
-    if (second <= 0) {
+    if (second == 0) {
         fprintf(stderr, "%8s %12s %10s %10s %10s %10s %14s %12s %12s\n", "second", "entries/s", "p50 us",
                 "p99 us", "p99.9 us", "max us", "anonymous MiB", "begin MiB", "end MiB");
         return;
     }
-    fprintf(stderr, "%8.0f %12.0f", second, (double)i.entries / wanted.every);
+    fprintf(stderr, "%8" PRIu64 " %12.0f", second, (double)i.entries / (double)i.elapsed_ns * 1e9);
     for (int q = 0; q < 4; q++)
         fprintf(stderr, " %10.1f", (double)i.quantiles[q] / 1e3);
     fprintf(stderr, " %14.1f %12.1f %12.1f\n", (double)i.anonymous_kib / 1024, (double)i.begin / 1048576,
@@ -738,8 +739,8 @@ static void watch(member *leader, uint64_t until)
         show(leader, 0);
     while (now_ns() + 1000000000u < until) {
         sleep_until(at += 1000000000u);
-        for (; wanted.every > 0 && (double)(at - from) >= 1e9 * wanted.every * (double)shown; shown++)
-            show(leader, wanted.every * (double)shown);
+        for (; wanted.every > 0 && at - from >= 1000000000u * wanted.every * shown; shown++)
+            show(leader, wanted.every * shown);
         tell(leader->to, "m", 1);
         hear(leader, &done, sizeof done);
         if (shows)
@@ -748,8 +749,8 @@ static void watch(member *leader, uint64_t until)
         last = done;
     }
     sleep_until(until);
-    if (wanted.every > 0 && wanted.every * (double)shown <= wanted.seconds)
-        show(leader, wanted.every * (double)shown);
+    if (wanted.every > 0 && (double)(wanted.every * shown) <= wanted.seconds)
+        show(leader, wanted.every * shown);
     if (shows)
         fprintf(stderr, "\r%40s\r", "");
 }

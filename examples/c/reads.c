@@ -4,7 +4,8 @@
  *
  *     reads [BODY_BYTES [RECORDS [DIRECTORY]]]
  *
- * Without a directory the log lives in a fresh temporary one. Either is removed at the end.
+ * The log lives in a fresh directory, in the one that is named or else in TMPDIR or /tmp, and is removed at
+ * the end.
  */
 #define _XOPEN_SOURCE 700
 
@@ -40,11 +41,11 @@ static dl_state state_of(dl_log *log) {
     return state;
 }
 
-static dl_log *open_log(const char *dir) {
+static dl_log *open_log(const char *path) {
     dl_config *cfg = dl_config_new(DL_VERSION);
     dl_log *log = NULL;
     dl_error err;
-    check(dl_config_set(cfg, DL_OPT_DIR, dir, NULL), "dir");
+    check(dl_config_set(cfg, DL_OPT_DIR, path, NULL), "dir");
     check(dl_config_set(cfg, DL_OPT_NODE_ID, "1", NULL), "node.id");
     check(dl_config_set(cfg, DL_OPT_FLUSH, "100ms", NULL), "flush");
     if (dl_open(cfg, &log, &err) != DL_OK) {
@@ -119,20 +120,29 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static char dir[4096];
+
 static int remove_one(const char *path, const struct stat *what, int kind, struct FTW *place) {
     (void)what, (void)kind, (void)place;
     return remove(path);
 }
 
+static void remove_all(void) { nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+
 int main(int argc, char **argv) {
     size_t body_bytes = argc > 1 ? strtoul(argv[1], NULL, 10) : 1024;
     uint64_t records = argc > 2 ? strtoull(argv[2], NULL, 10) : 100000;
-    char fresh[] = "/tmp/dledger-reads-XXXXXX";
-    const char *dir = argc > 3 ? argv[3] : mkdtemp(fresh);
-    if (body_bytes == 0 || records == 0 || dir == NULL) {
+    const char *temporary = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
+    if (body_bytes == 0 || records == 0) {
         fprintf(stderr, "usage: reads [BODY_BYTES [RECORDS [DIRECTORY]]]\n");
         return 2;
     }
+    snprintf(dir, sizeof(dir), "%s/dledger-reads-XXXXXX", argc > 3 ? argv[3] : temporary);
+    if (mkdtemp(dir) == NULL) {
+        perror(dir);
+        return 1;
+    }
+    atexit(remove_all);
     dl_log *log = open_log(dir);
     fill(log, body_bytes, records);
     double rates[ROUNDS], times[ROUNDS];
@@ -149,5 +159,5 @@ int main(int argc, char **argv) {
     printf("dl_read of one record at random, with dl_view_release: %.0f ns\n", times[ROUNDS / 2]);
     check(dl_stop(log, DL_FOREVER), "dl_stop");
     dl_close(log);
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0 ? 0 : 1;
+    return 0;
 }

@@ -49,7 +49,7 @@ use crate::types::{Anchor, Mark, RaftIndex};
 impl CommitLog {
     /// Recovers the log of a directory, or makes one. The directory is locked by the caller.
     pub fn open(disk: Arc<dyn Disk>, birth: &Birth) -> Result<CommitLog> {
-        // All that may be refused is looked at before anything is made or written.
+        // All that is refused for what is in the directory is looked at before anything is made.
         if let Some(meta) = check_files(&*disk)? {
             belongs(&meta, birth)?;
         }
@@ -57,6 +57,7 @@ impl CommitLog {
             return Found::of(disk, meta, 0)?.recover(store, birth);
         }
         make_dirs(&*disk)?;
+        check_renames(&*disk)?;
         disk.sync_dir("").map_err(|e| Error::sync("the directory", e))?;
         if disk.list("data").map_err(|e| Error::io("data", e))?.is_empty() {
             give_birth(disk, birth)
@@ -463,20 +464,50 @@ fn make_dirs(disk: &dyn Disk) -> Result<()> {
     for dir in ["data", "index", "batches", "spare"] {
         disk.create_dir(dir).map_err(|e| Error::io(dir, e))?;
     }
-    // No file has this name. Between two file systems the answer is another than that.
-    match disk.rename("spare/none", "data/none") {
+    // It moves nothing in any case. Between two mounts the answer is another than else.
+    renames(disk.rename("spare/.", "data/."))
+}
+
+/// Tries it with a file: within one mount it may be refused as well, between subvolumes or where
+/// quotas are counted by directory. Only where there is no log yet: what a crash leaves in `data`
+/// here must be of no harm.
+fn check_renames(disk: &dyn Disk) -> Result<()> {
+    for path in [PROBED, PROBE] {
+        match disk.remove(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(path, e)),
+            _ => {}
+        }
+    }
+    // A full disk has no room for a file; nor has it for a log.
+    disk.create(PROBE, 0).map_err(|e| Error::io(PROBE, e))?;
+    let renamed = renames(disk.rename(PROBE, PROBED));
+    let left = if renamed.is_ok() { PROBED } else { PROBE };
+    disk.remove(left).map_err(|e| Error::io(left, e))?;
+    for dir in ["data", "spare"] {
+        disk.sync_dir(dir).map_err(|e| Error::sync(dir, e))?;
+    }
+    renamed
+}
+
+fn renames(tried: io::Result<()>) -> Result<()> {
+    match tried {
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => Err(Error::Config(
-            "dir: data and spare in it are on two file systems, but segments are made in spare and \
-             then renamed into data: have both lead to one"
+            "dir: a file in spare cannot be renamed into data: they are on two file systems, or \
+             mounted twice. Segments are made in spare: have both lead to one place"
                 .into(),
         )),
         _ => Ok(()),
     }
 }
 
+const PROBE: &str = "spare/probe";
+const PROBED: &str = "data/probe";
+
 /// A spare may have been in use when the machine went down: its name may be older than its bytes.
 fn remove_spares(disk: &dyn Disk) -> Result<()> {
-    for (name, _) in disk.list("spare").map_err(|e| Error::io("spare", e))? {
+    let is_ours = |name: &str| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    let spares = disk.list("spare").map_err(|e| Error::io("spare", e))?;
+    for (name, _) in spares.into_iter().filter(|(name, _)| is_ours(name)) {
         let path = format!("spare/{name}");
         disk.remove(&path).map_err(|e| Error::io(path, e))?;
     }

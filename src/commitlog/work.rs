@@ -381,3 +381,21 @@ const CONTROL_UNITS: u64 = 256;
 const NEVER_FULL: u64 = 1_000_000;
 /// Bytes of segments to make ahead.
 const AHEAD_BYTES: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::real::RealDisk;
+
+    /// Guards `disk.full.ratio`: the room is that of the disk which has the segments.
+    #[test]
+    fn room_is_that_of_the_segments() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        // A file system that has no room at all.
+        std::os::unix::fs::symlink("/proc", dir.path().join("data")).unwrap();
+        let Done::Space(space) = Work::Space.run(&disk) else { panic!("another answer") };
+        assert_eq!(space.unwrap(), Space { total: 0, available: 0 });
+        assert!(disk.space("").unwrap().total > 0);
+    }
+}
