@@ -108,46 +108,70 @@ final class Settings {
 
     /**
      * Makes the directory, and its {@code data} where it is to be elsewhere; if that is another disk, {@code
-     * spare} too: segments are made there and renamed. What is refused is not linked.
+     * spare} too: segments are made there and renamed. What is refused is refused before anything is linked.
      */
     static void prepare(DLedgerConfig config) {
         Path data = Paths.get(config.getDataStorePath()).toAbsolutePath();
         Path home = directory(config);
         Path link = home.resolve("data");
         Path spare = home.resolve("spare");
+        boolean usual = link.equals(data);
         try {
-            Files.createDirectories(home);
-            Files.createDirectories(link.equals(data) ? home : data);
-            boolean linked = Files.exists(link, LinkOption.NOFOLLOW_LINKS);
-            if (linked && !link.equals(data) && !same(link, data)) {
+            make(home);
+            if (!usual) {
+                make(data);
+            }
+            boolean linked = isThere(link);
+            if (!usual && linked && !same(link, data)) {
                 throw new IllegalStateException(link + " leads to other data files than those of " + data
                         + ", which is configured: configure the directory that has the files of this member, and"
                         + " remove the link if it leads elsewhere");
             }
-            boolean elsewhere = Files.exists(data) && disk(data) != disk(home);
-            if (elsewhere && !link.equals(data) && disk(data.getParent()) != disk(data)) {
+            Path files = real(data);
+            long disk = disk(Files.exists(files) ? files : home);
+            boolean elsewhere = disk != disk(home);
+            if (!usual && elsewhere && (files.getParent() == null || disk(files.getParent()) != disk)) {
                 throw new IllegalStateException(data + " is a mount point, and segments are made beside the data"
                         + " files on the same disk: move all files to a directory below it, and configure that");
             }
-            boolean spareIsToMake = elsewhere && !link.equals(data) && !Files.exists(spare);
-            if (spareIsToMake && !hasSparesOnly(spareOf(data))) {
-                throw new IllegalStateException(spareOf(data) + " has other files than segments, which are made there"
-                        + " and removed: move it away");
+            boolean spareIsToLink = !usual && elsewhere && isToLink(spare, disk);
+            if (spareIsToLink) {
+                mayBecomeSpare(spareOf(files), disk);
+            } else {
+                makeTarget(spare);
+                if (Files.exists(spare) ? disk(spare) != disk : elsewhere) {
+                    throw new IllegalStateException(spare + " is not on the disk of the data files in " + data
+                            + ": make it a link to an empty directory there, while the broker is stopped");
+                }
             }
-            if (!linked && !link.equals(data)) {
+            if (!usual && !linked) {
                 Files.createSymbolicLink(link, data);
             }
-            if (spareIsToMake) {
-                Files.createDirectories(spareOf(data));
-                Files.createSymbolicLink(spare, spareOf(data));
-            }
-            if (elsewhere && (!Files.exists(spare) || disk(spare) != disk(data))) {
-                throw new IllegalStateException(spare + " is not on the disk of the data files in " + data
-                        + ": make it a link to an empty directory there, while the broker is stopped");
+            if (spareIsToLink) {
+                make(spareOf(files));
+                deleteAll(spare);
+                Files.createSymbolicLink(spare, spareOf(files));
             }
         } catch (IOException e) {
             throw new IllegalStateException("cannot make " + home + " or " + data, e);
         }
+    }
+
+    /** Asks first: for a link to a directory some versions of Java throw. */
+    private static void make(Path dir) throws IOException {
+        if (!Files.isDirectory(dir)) {
+            Files.createDirectories(dir);
+        }
+    }
+
+    /** Also a link that leads nowhere. */
+    private static boolean isThere(Path path) {
+        return Files.exists(path, LinkOption.NOFOLLOW_LINKS);
+    }
+
+    /** Where a path leads; itself, if nothing is there. */
+    private static Path real(Path path) throws IOException {
+        return Files.exists(path) ? path.toRealPath() : path;
     }
 
     /** The number of the file system, of what a link leads to. */
@@ -159,17 +183,56 @@ final class Settings {
         return Files.exists(link) && Files.exists(path) && Files.isSameFile(link, path);
     }
 
-    private static Path spareOf(Path data) {
-        return data.resolveSibling(data.getFileName() + ".spare");
+    /** Beside the data files themselves, not beside a link to them. */
+    private static Path spareOf(Path files) {
+        return files.resolveSibling(files.getFileName() + ".spare");
     }
 
-    /** The log removes all that it finds there. */
-    private static boolean hasSparesOnly(Path dir) throws IOException {
-        if (!Files.exists(dir, LinkOption.NOFOLLOW_LINKS)) {
+    /** Whether nothing is lost by it: where nothing is, or a link to nothing, or what the log itself removes. */
+    private static boolean isToLink(Path spare, long disk) throws IOException {
+        if (!Files.exists(spare)) {
             return true;
         }
-        try (Stream<Path> files = Files.list(dir)) {
-            return files.allMatch(file -> file.getFileName().toString().matches("[0-9]{20}"));
+        if (!Files.isDirectory(spare, LinkOption.NOFOLLOW_LINKS) || disk(spare) == disk) {
+            return false;
+        }
+        boolean ofALog = Files.isRegularFile(spare.resolveSibling("meta"));
+        try (Stream<Path> files = Files.list(spare)) {
+            return files.allMatch(file -> ofALog && file.getFileName().toString().matches("[0-9]{20}")
+                    && Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS));
+        }
+    }
+
+    /** The log removes files with names of segments from there, and a copy of data files has just such names. */
+    private static void mayBecomeSpare(Path dir, long disk) throws IOException {
+        if (!isThere(dir)) {
+            return;
+        }
+        boolean empty = false;
+        if (Files.isDirectory(dir) && disk(dir) == disk) {
+            try (Stream<Path> files = Files.list(dir)) {
+                empty = !files.findAny().isPresent();
+            }
+        }
+        if (!empty) {
+            throw new IllegalStateException(dir + " is not an empty directory on the disk of the data files: segments"
+                    + " are to be made there, and what has their names is removed; move it away");
+        }
+    }
+
+    /** Of a link that leads nowhere, as when an empty directory was cleared away. */
+    private static void makeTarget(Path spare) {
+        if (!isThere(spare) || Files.exists(spare)) {
+            return;
+        }
+        Path target = spare;
+        try {
+            target = spare.resolveSibling(Files.readSymbolicLink(spare));
+            Files.createDirectories(target);
+        } catch (IOException e) {
+            throw new IllegalStateException(spare + " leads to " + target + ", which is not there and cannot be made:"
+                    + " make that directory, on the disk of the data files, or remove the link if they are on the disk"
+                    + " of " + spare.getParent(), e);
         }
     }
 
@@ -178,11 +241,12 @@ final class Settings {
         Path data = Paths.get(config.getDataStorePath()).toAbsolutePath();
         Path home = directory(config);
         try {
+            Path files = real(data);
             // A directory of that name which this member does not use is somebody else's.
-            if (same(home.resolve("spare"), spareOf(data))) {
-                deleteAll(spareOf(data));
+            if (same(home.resolve("spare"), spareOf(files))) {
+                deleteAll(spareOf(files));
             }
-            deleteAll(data);
+            deleteAll(files);
             deleteAll(home);
         } catch (IOException e) {
             throw new IllegalStateException("cannot delete " + home + " or " + data, e);
@@ -190,7 +254,7 @@ final class Settings {
     }
 
     private static void deleteAll(Path path) throws IOException {
-        try (Stream<Path> all = Files.exists(path) ? Files.walk(path) : Stream.empty()) {
+        try (Stream<Path> all = isThere(path) ? Files.walk(path) : Stream.empty()) {
             all.sorted(Comparator.reverseOrder()).map(Path::toFile).forEach(File::delete);
         }
     }

@@ -31,6 +31,7 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -619,17 +620,17 @@ class ServerTest {
         linked.shutdown();
     }
 
-    /** The log removes what is where it makes segments: that must be its own. */
+    /** The log removes segments from where it makes them, and a copy of data files has such names. */
     @Test
-    void filesThatAreNotSegmentsAreNotRemovedFromBesideTheData() throws Exception {
+    void filesOfOthersAreNotRemovedFromBesideTheData() throws Exception {
         Path elsewhere = onAnotherDisk();
-        Path theirs = Files.createDirectory(elsewhere.resolve("messages.spare")).resolve("theirs");
+        Path theirs = Files.createDirectory(elsewhere.resolve("messages.spare")).resolve("00000000000000000000");
         Files.createFile(theirs);
         DLedgerConfig config = config();
         config.setDataStorePath(elsewhere.resolve("messages").toString());
         DLedgerServer server = server(config);
         String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
-        assertTrue(message.contains("has other files than segments"), message);
+        assertTrue(message.contains(theirs.getParent() + " is not an empty directory"), message);
         assertEquals(Collections.emptyList(), Arrays.asList(dir.resolve("dledger-n0").toFile().list()));
         store(server).getDataFileList().destroy();
         assertTrue(Files.exists(theirs));
@@ -639,6 +640,89 @@ class ServerTest {
         started.shutdown();
         store(started).getDataFileList().destroy();
         Files.delete(elsewhere); // nothing is left there
+    }
+
+    /** An empty directory is soon cleared away, and data files are moved from disk to disk. */
+    @Test
+    void aSpareLinkThatLeadsNowhereIsMadeGood() throws Exception {
+        Path elsewhere = onAnotherDisk();
+        Path spare = dir.resolve("dledger-n0/spare");
+        DLedgerConfig config = config();
+        config.setDataStorePath(elsewhere.resolve("messages").toString());
+        startAndAppend(config);
+        deleteAll(elsewhere.resolve("messages.spare"));
+        startAndAppend(config);
+        assertEquals(elsewhere.resolve("messages.spare"), Files.readSymbolicLink(spare));
+        // Moved, with what the README says to do.
+        Path moved = Files.createDirectory(elsewhere.resolve("moved")).resolve("messages");
+        Files.move(elsewhere.resolve("messages"), moved);
+        deleteAll(elsewhere.resolve("messages.spare"));
+        Files.delete(dir.resolve("dledger-n0/data"));
+        config.setDataStorePath(moved.toString());
+        startAndAppend(config);
+        assertEquals(moved.resolveSibling("messages.spare"), Files.readSymbolicLink(spare));
+        // Back on one disk nothing needs it, but the log makes segments there.
+        Files.delete(dir.resolve("dledger-n0/data"));
+        Files.createDirectory(dir.resolve("dledger-n0/data"));
+        try (Stream<Path> files = Files.list(moved)) {
+            for (Path file : files.collect(Collectors.toList())) {
+                Files.copy(file, dir.resolve("dledger-n0/data").resolve(file.getFileName().toString()));
+            }
+        }
+        DLedgerServer server = server(config());
+        String message = assertThrows(IllegalStateException.class, server::startup).getMessage();
+        assertTrue(message.contains(spare + " is not on the disk of the data files"), message);
+        Files.delete(spare);
+        Files.createSymbolicLink(spare, Path.of("/proc/nowhere"));
+        message = assertThrows(IllegalStateException.class, server::startup).getMessage();
+        assertTrue(message.contains("leads to /proc/nowhere, which is not there and cannot be made"), message);
+        assertTrue(message.contains("remove the link"), message);
+        Files.delete(spare);
+        startAndAppend(config());
+    }
+
+    private void startAndAppend(DLedgerConfig config) throws Exception {
+        DLedgerServer server = leader(config);
+        for (int n = 0; n < 150; n++) {
+            assertEquals(200, code(append(server, body(n, 1_000))));
+        }
+        server.shutdown();
+    }
+
+    @Test
+    void aLinkToADirectoryOnAnotherDiskIsUsed() throws Exception {
+        Path messages = Files.createDirectory(onAnotherDisk().resolve("messages"));
+        Path link = Files.createSymbolicLink(dir.resolve("commitlog"), messages);
+        DLedgerConfig config = config();
+        config.setDataStorePath(link.toString());
+        startAndAppend(config);
+        assertTrue(Files.exists(messages.resolve("00000000000000000000")));
+        assertEquals(messages.resolveSibling("messages.spare"),
+                Files.readSymbolicLink(dir.resolve("dledger-n0/spare")));
+    }
+
+    /** A member that comes from the usual directory has a spare of its own there. */
+    @Test
+    void dataFilesThatWereMovedToAnotherDiskAreFound() throws Exception {
+        Path messages = Files.createDirectory(onAnotherDisk().resolve("messages"));
+        Path home = dir.resolve("dledger-n0");
+        startAndAppend(config());
+        try (Stream<Path> files = Files.list(home.resolve("data"))) {
+            for (Path file : files.collect(Collectors.toList())) {
+                Files.copy(file, messages.resolve(file.getFileName().toString()));
+            }
+        }
+        deleteAll(home.resolve("data"));
+        DLedgerConfig config = config();
+        config.setDataStorePath(messages.toString());
+        Path theirs = Files.createFile(home.resolve("spare/theirs"));
+        DLedgerServer refused = server(config);
+        assertThrows(IllegalStateException.class, refused::startup);
+        assertFalse(Files.exists(home.resolve("data"), LinkOption.NOFOLLOW_LINKS), "linked, though refused");
+        Files.delete(theirs);
+        Files.createFile(home.resolve("spare/00000000000009999999"));
+        startAndAppend(config);
+        assertTrue(Files.isSymbolicLink(home.resolve("spare")));
     }
 
     /** On one disk there is no need of it. */
