@@ -35,6 +35,9 @@ public class DLedgerLeaderElector {
     }
 
     synchronized void startup() {
+        if (thread != null) {
+            return;
+        }
         thread = Executors.newSingleThreadExecutor(run -> new Thread(run, "dledger-role-changes"));
         handlers.forEach(RoleChangeHandler::startup);
     }

@@ -30,6 +30,7 @@ public class DLedgerServer {
     private final DLedgerMmapFileStore store;
     private final DLedgerLeaderElector elector = new DLedgerLeaderElector();
     private final Cleaner cleaner;
+    private boolean started;
 
     /**
      * Checks what is asked for. No file and no socket is touched.
@@ -62,11 +63,15 @@ public class DLedgerServer {
         }
     }
 
-    /** Opens the log, if recovery has not, and joins the group. Twice is harmless. */
+    /** Opens the log, if recovery has not, and joins the group. Twice is harmless; after the end it does nothing. */
     public synchronized void startup() {
+        if (started) {
+            return;
+        }
         elector.startup();
         member.start();
         cleaner.start();
+        started = true;
         LOGGER.info("{} of group {} started: {}", config.getSelfId(), config.getGroup(), member.state());
     }
 

@@ -544,6 +544,44 @@ class ServerTest {
     }
 
     @Test
+    void toStartTwiceIsHarmless() throws Exception {
+        DLedgerServer server = server(config());
+        AtomicInteger started = new AtomicInteger();
+        AtomicInteger ended = new AtomicInteger();
+        server.getDLedgerLeaderElector().addRoleChangeHandler(new DLedgerLeaderElector.RoleChangeHandler() {
+            @Override
+            public void handle(long term, MemberState.Role role) {}
+
+            @Override
+            public void startup() {
+                started.incrementAndGet();
+            }
+
+            @Override
+            public void shutdown() {
+                ended.incrementAndGet();
+            }
+        });
+        server.startup();
+        while (!server.getMemberState().isLeader()) {
+            Thread.sleep(1);
+        }
+        server.startup();
+        assertEquals(200, code(append(server, body(1, 100))));
+        server.shutdown();
+        server.shutdown();
+        assertEquals(1, started.get());
+        assertEquals(1, ended.get());
+        server.startup(); // nor is it after the end
+        for (Thread thread : Thread.getAllStackTraces().keySet()) {
+            if (thread.getName().equals("dledger-role-changes")) {
+                thread.join(5_000); // it may be about to end
+                assertFalse(thread.isAlive(), "a thread is left");
+            }
+        }
+    }
+
+    @Test
     void aWrongConfigurationSaysWhatIsWrong() {
         DLedgerConfig config = config();
         config.setSelfId("n7");
