@@ -32,7 +32,7 @@ final class Cluster implements AutoCloseable {
     private static final int PORTS_EACH = 10;
     private static final long PATIENCE_MILLIS = 60_000;
     /** Of {@code -Xcheck:jni}, and of any virtual machine. */
-    private static final Pattern WRONG = Pattern.compile("in native method|Exception in thread"
+    private static final Pattern WRONG = Pattern.compile("in native method|WARNING: JNI|Exception in thread"
             + "|A fatal error has been detected|hs_err_pid|OutOfMemoryError|There is insufficient memory");
 
     private final Path dir;

@@ -53,6 +53,7 @@ class ChecksTest {
     @Test
     void whatAVirtualMachineSaysOfItsEndIsFound() {
         for (String line : new String[] {"WARNING in native method: JNI call made without checking exceptions",
+            "WARNING: JNI local refs: 34, exceeds capacity: 32",
             "FATAL ERROR in native method: Non-array passed to JNI array operations",
             "Exception in thread \"dledger-cleaner\" java.lang.NullPointerException",
             "# A fatal error has been detected by the Java Runtime Environment:", "# /tmp/hs_err_pid12.log",
