@@ -31,11 +31,11 @@ public final class BrokerComparison {
     /**
      * Prints a table of medians.
      *
-     * @param args rounds (3), seconds of each phase (10), messages a second of the open loop (500)
+     * @param args rounds (3), seconds of each phase (5), messages a second of the open loop (500)
      */
     public static void main(String[] args) throws Exception {
         int rounds = args.length > 0 ? Integer.parseInt(args[0]) : 3;
-        int seconds = args.length > 1 ? Integer.parseInt(args[1]) : 10;
+        int seconds = args.length > 1 ? Integer.parseInt(args[1]) : 5;
         int rate = args.length > 2 ? Integer.parseInt(args[2]) : 500;
         Map<Variant, List<double[]>> rows = new EnumMap<>(Variant.class);
         for (int round = 0; round < rounds; round++) {
