@@ -7,10 +7,11 @@ import java.nio.ByteBuffer;
  * the place is final. It may change the body, not its length; what it leaves is what all members get. On
  * followers it is not called.
  *
- * <p>All appends of the log wait for it: keep it short, and take no lock that an appender may hold. What is
- * called there of a log, this one or another, is refused at once with {@link Status#DEADLOCK} and changes nothing,
- * whatever other threads are doing; so is to wait for an {@link AppendFuture} or a read barrier, of whichever log,
- * that is not complete. Only what is mapped already can be read. What {@code append.stamp} can do costs no call.
+ * <p>All appends of the log wait for it: keep it short, and take no lock that an appender may hold. What a
+ * hook calls of any log, its own or another, is refused at once with {@link Status#DEADLOCK} and changes nothing;
+ * only what is mapped already can be read. That is so whatever other threads are doing. To wait there for an {@link
+ * AppendFuture} or a read barrier, of whichever log, that is not complete is refused as well. What {@code
+ * append.stamp} can do costs no call.
  */
 @FunctionalInterface
 public interface AppendHook {

@@ -27,12 +27,8 @@ final class Appends {
 
     // ---- Hooks ----------------------------------------------------------------------------------------
 
-    void addHook(AppendHook hook) {
-        mustNotBeInHook();
-        add(hook);
-    }
-
-    private synchronized void add(AppendHook hook) {
+    /** Not in a hook. */
+    synchronized void addHook(AppendHook hook) {
         long log = handle.enter();
         Scratch out = Scratch.take();
         try {

@@ -54,6 +54,7 @@ final class Engine {
     }
 
     void mustNotBeStarted() {
+        Appends.mustNotBeInHook();
         handle.enter();
         handle.exit();
         if (started) {

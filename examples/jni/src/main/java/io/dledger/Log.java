@@ -15,7 +15,8 @@ import java.util.function.Predicate;
  *
  * <p>Any method, any thread, any time. After {@code close} they throw {@link IllegalStateException}; what was
  * read stays readable until it is released. Methods that wait say so, and must not be called on the callback
- * thread. In an {@link AppendHook}, also one of another log, nearly all are refused.
+ * thread. What an {@link AppendHook} calls of any log, its own or another, is refused at once with {@link
+ * Status#DEADLOCK} and changes nothing; only what is mapped already can be read.
  */
 public final class Log implements AutoCloseable {
     final Engine engine;
@@ -125,6 +126,7 @@ public final class Log implements AutoCloseable {
      *
      * @param listener called on the callback thread; if it holds this log, that is never found forgotten
      * @throws IllegalStateException after the start
+     * @throws DledgerException {@link Status#DEADLOCK} in a hook of any log
      */
     public void addListener(LogListener listener) {
         Objects.requireNonNull(listener);
@@ -138,6 +140,7 @@ public final class Log implements AutoCloseable {
      *
      * @param hook called on appending threads
      * @throws IllegalStateException after the start
+     * @throws DledgerException {@link Status#DEADLOCK} in a hook of any log
      */
     public void addHook(AppendHook hook) {
         Objects.requireNonNull(hook);
@@ -463,8 +466,10 @@ public final class Log implements AutoCloseable {
      * Why the log stopped for good.
      *
      * @return the first cause, or null if it has not
+     * @throws DledgerException {@link Status#DEADLOCK} in a hook of any log, where the cause is not known
      */
     public DledgerException failure() {
+        Appends.mustNotBeInHook(); // the status of a refusal would look like a cause
         long log = engine.handle.enter();
         Scratch err = Scratch.take();
         try {

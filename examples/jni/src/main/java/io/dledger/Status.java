@@ -15,7 +15,10 @@ public enum Status {
     VERSION(-3),
     /** Not started, or stopped. */
     STOPPED(-4),
-    /** Something that waits on the log's callback thread, or any call of any log in a hook. */
+    /**
+     * Something that waits on the log's callback thread; and what a hook calls of any log, its own or another, is
+     * refused at once with this and changes nothing; only what is mapped already can be read.
+     */
     DEADLOCK(-5),
     /** Opened by the parent process. */
     FORKED(-6),

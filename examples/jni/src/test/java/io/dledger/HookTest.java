@@ -3,6 +3,7 @@ package io.dledger;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -198,6 +199,32 @@ class HookTest {
         assertThrows(IllegalStateException.class, log::state);
         try (Log again = Log.open(Logs.config(dir.resolve("log")))) {
             assertEquals(2, again.state().endIndex());
+        }
+    }
+
+    @Test
+    void whatAHookAsksOfALogOrAddsToItIsRefused() {
+        AtomicReference<Log> itself = new AtomicReference<>();
+        AtomicReference<Log> notStarted = new AtomicReference<>();
+        List<Status> answers = new ArrayList<>();
+        AppendHook calls = (index, term, position, body) -> {
+            for (Log log : List.of(itself.get(), notStarted.get())) {
+                Runnable[] all = {log::failure, () -> log.addListener(event -> {}),
+                    () -> log.addHook((i, t, p, b) -> {}), log::state, log::members, log::metrics,
+                    log::committedPosition, () -> log.set("append.timeout", "3s"), () -> log.entry(0),
+                    () -> log.deletePrefix(0), () -> log.await(state -> true, 0)};
+                for (Runnable call : all) {
+                    answers.add(refusal(call));
+                }
+            }
+        };
+        try (Log log = leader("log", calls); Log other = Log.open(Logs.config(dir.resolve("other")))) {
+            itself.set(log);
+            notStarted.set(other);
+            assertTrue(Logs.appended(log, new byte[1]).isTaken());
+            assertEquals(Collections.nCopies(22, Status.DEADLOCK), answers);
+            assertNull(log.failure());
+            assertTrue(other.engine.listeners.isEmpty(), "a listener was added");
         }
     }
 
