@@ -10,6 +10,9 @@ import io.openmessaging.storage.dledger.store.DLedgerStore;
 import io.openmessaging.storage.dledger.store.file.DLedgerMmapFileStore;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import org.apache.rocketmq.remoting.ChannelEventListener;
+import org.apache.rocketmq.remoting.netty.NettyClientConfig;
+import org.apache.rocketmq.remoting.netty.NettyServerConfig;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -47,6 +50,17 @@ public class DLedgerServer {
         });
         store = new DLedgerMmapFileStore(member);
         cleaner = new Cleaner(config, member);
+    }
+
+    /**
+     * The one that RocketMQ's controller calls, which is not supported.
+     *
+     * @throws UnsupportedOperationException always
+     */
+    public DLedgerServer(DLedgerConfig config, NettyServerConfig server, NettyClientConfig client,
+            ChannelEventListener listener) {
+        throw new UnsupportedOperationException("libdledger does not run RocketMQ's controller: run it with the"
+                + " original jar of DLedger, or with controllerType=jRaft");
     }
 
     /** What the log says of itself: elections, whom it refuses and why. */

@@ -600,6 +600,9 @@ class ServerTest {
         assertMessage(config, "without elections");
         DLedgerServer server = new DLedgerServer(config());
         assertThrows(UnsupportedOperationException.class, () -> server.getMemberState().changeToLeader(1));
+        UnsupportedOperationException refused = assertThrows(UnsupportedOperationException.class,
+                () -> new DLedgerServer(config(), null, null, null));
+        assertTrue(refused.getMessage().contains("controller"), refused.getMessage());
     }
 
     private static void assertMessage(DLedgerConfig config, String part) {
