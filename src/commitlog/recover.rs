@@ -500,8 +500,8 @@ fn renames(tried: io::Result<()>) -> Result<()> {
     }
 }
 
-const PROBE: &str = "spare/probe";
-const PROBED: &str = "data/probe";
+const PROBE: &str = "spare/.libdledger-probe";
+const PROBED: &str = "data/.libdledger-probe";
 
 /// A spare may have been in use when the machine went down: its name may be older than its bytes.
 fn remove_spares(disk: &dyn Disk) -> Result<()> {
